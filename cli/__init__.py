@@ -1,0 +1,1 @@
+"""The synthc command."""

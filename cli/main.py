@@ -1,0 +1,5 @@
+"""The entry point of the `synthc` command."""
+
+
+def main() -> None:
+    """Replaced below."""

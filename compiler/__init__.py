@@ -1,0 +1,1 @@
+"""The compiler: the text of a spec becomes diagnostics and a plan."""

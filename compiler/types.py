@@ -1,0 +1,178 @@
+"""The types of the language, as the checker and the plan know them."""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+from msgspec import Struct
+
+
+class Text(Struct, frozen=True, tag="text"):
+    """Text. VARCHAR in a table."""
+
+
+class Int(Struct, frozen=True, tag="int"):
+    """A whole number. BIGINT in a table."""
+
+
+class Float(Struct, frozen=True, tag="float"):
+    """A number. DOUBLE in a table."""
+
+
+class Bool(Struct, frozen=True, tag="bool"):
+    """true or false. BOOLEAN in a table."""
+
+
+class Json(Struct, frozen=True, tag="json"):
+    """Any JSON value. JSON in a table."""
+
+
+class Choice(Struct, frozen=True, tag="choice"):
+    """One of some literals of one kind, printed as they are written (`4`, not `4.0`)."""
+
+    values: tuple[str | int | float, ...]
+
+
+class ListOf(Struct, frozen=True, tag="list"):
+    """Any number of elements of one type. LIST in a table."""
+
+    element: Type
+
+
+class Field(Struct, frozen=True):
+    """One named part of a record."""
+
+    name: str
+    type: Type
+
+
+class Record(Struct, frozen=True, tag="record"):
+    """Named parts. STRUCT in a table."""
+
+    fields: tuple[Field, ...]
+
+
+class Vector(Struct, frozen=True, tag="vector"):
+    """A fixed number of 32-bit floats. FLOAT[n] in a table."""
+
+    size: int
+
+
+class Other(Struct, frozen=True, tag="other"):
+    """A type of DuckDB's that the language has no word for (DATE, BLOB, …): carried, not made."""
+
+    sql: str
+
+
+class Maybe(Struct, frozen=True, tag="maybe"):
+    """`T?`: a `T` or null."""
+
+    of: Type
+
+
+Type = Text | Int | Float | Bool | Json | Choice | ListOf | Record | Vector | Other | Maybe
+
+
+def required(type_: Type) -> Type:
+    """The type without its `?`."""
+    return type_.of if isinstance(type_, Maybe) else type_
+
+
+def nullable(type_: Type) -> bool:
+    """Whether null is a value of the type."""
+    return isinstance(type_, Maybe)
+
+
+def maybe(type_: Type) -> Type:
+    """The type with a `?`, once."""
+    return type_ if isinstance(type_, Maybe) else Maybe(type_)
+
+
+def name(type_: Type) -> str:
+    """The type as a spec writes it."""
+    match type_:
+        case Text() | Int() | Float() | Bool() | Json():
+            return type_.__struct_config__.tag  # pyright: ignore[reportReturnType]
+        case Choice(values):
+            return " | ".join(f'"{v}"' if isinstance(v, str) else str(v) for v in values)
+        case ListOf(element):
+            inner = name(element)
+            return f"({inner})[]" if isinstance(required(element), Choice) else f"{inner}[]"
+        case Record(fields):
+            return "{" + ", ".join(f"{f.name}: {name(f.type)}" for f in fields) + "}"
+        case Vector(size):
+            return f"vector[{size}]"
+        case Other(sql):
+            return sql
+        case Maybe(inner):
+            text = name(inner)
+            return f"({text})?" if isinstance(inner, Choice) else f"{text}?"
+        case _:
+            assert_never(type_)
+
+
+def quote(identifier: str) -> str:
+    """A name as DuckDB's SQL takes any name."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def sql(type_: Type) -> str:
+    """The type as DuckDB names it."""
+    match type_:
+        case Text():
+            return "VARCHAR"
+        case Int():
+            return "BIGINT"
+        case Float():
+            return "DOUBLE"
+        case Bool():
+            return "BOOLEAN"
+        case Json():
+            return "JSON"
+        case Choice(values):
+            if all(isinstance(v, str) for v in values):
+                return "VARCHAR"
+            return "BIGINT" if all(isinstance(v, int) for v in values) else "DOUBLE"
+        case ListOf(element):
+            return sql(element) + "[]"
+        case Record(fields):
+            return "STRUCT(" + ", ".join(f"{quote(f.name)} {sql(f.type)}" for f in fields) + ")"
+        case Vector(size):
+            return f"FLOAT[{size}]"
+        case Other(text):
+            return text
+        case Maybe(inner):
+            return sql(inner)
+        case _:
+            assert_never(type_)
+
+
+_SIGNED = ("tinyint", "smallint", "integer", "bigint", "hugeint")
+_INTEGERS = {*_SIGNED, *(f"u{name}" for name in _SIGNED)}
+_FLOATS = {"float", "double", "decimal"}
+
+
+def from_duckdb(type_: Any) -> Type:  # noqa: ANN401 - duckdb's own class, imported only where used
+    """The type of a column that DuckDB inferred (`duckdb.sqltypes.DuckDBPyType`).
+
+    SQL says nothing about nulls, so the answer is never a `T?`: a task's input checks each row.
+    """
+    if str(type_) == "JSON":
+        return Json()
+    kind = type_.id
+    if kind == "varchar":
+        return Text()
+    if kind in _INTEGERS:
+        return Int()
+    if kind in _FLOATS:
+        return Float()
+    if kind == "boolean":
+        return Bool()
+    if kind == "list":
+        return ListOf(from_duckdb(type_.children[0][1]))
+    if kind == "array":
+        (_, element), (_, size) = type_.children
+        return Vector(size) if element.id == "float" else Other(str(type_))
+    if kind == "struct":
+        return Record(tuple(Field(n, from_duckdb(t)) for n, t in type_.children))
+    return Other(str(type_))

@@ -1,0 +1,38 @@
+"""What can stop a run, or one row of it: said to a person, never as a traceback."""
+
+from __future__ import annotations
+
+from synthc.compiler.span import Span
+
+
+class RunError(Exception):
+    """The run cannot go on as things are (exit status 2, or 1 where the spec is at fault).
+
+    `message` says what went wrong, `hint` what to do next, `span` which place of the spec is meant.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None, span: Span | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.span = span
+
+
+class Stopped(RunError):
+    """The run ended before its end and continues when it is run again (exit status 3)."""
+
+    exit_code = 3
+
+
+class RowFailed(Exception):  # noqa: N818 - what happened to a row, not an error of the program
+    """One row cannot have a value: it is recorded with its reason and the others go on.
+
+    `reason` is one word that groups failures (`null_input`, `contract`, `http_500`, `sql`, …).
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
