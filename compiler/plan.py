@@ -12,13 +12,14 @@ expression or a template calls a thing, and which slot that is, stands in its `r
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
 from msgspec import Struct
-
 from synthc.compiler.span import Span
-from synthc.compiler.types import Field, Type
+from synthc.compiler.types import Field, Type, sql
 
 VERSION = 1
 LINE_LENGTH = 120
@@ -91,6 +92,42 @@ class Read(Struct, frozen=True, tag="read"):
     key: str | None
 
 
+FORMATS = {
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+}
+"""How a file is read, by its ending (`.gz` after it is read through)."""
+
+
+def file_format(path: str) -> str | None:
+    """`json`, `csv`, `parquet`, or None where the ending says nothing."""
+    return FORMATS.get(PurePosixPath(path.lower().removesuffix(".gz")).suffix)
+
+
+def reading(path: str, files: Sequence[str], columns: tuple[Field, ...] = ()) -> str:
+    """The SQL that reads the files of `path`, as rows with the columns that were found when compiling.
+
+    Without `columns` DuckDB looks at the files to find out.
+    """
+    listed = "[" + ", ".join("'" + file.replace("'", "''") + "'" for file in files) + "]"
+    pairs = ", ".join(f"'{f.name.replace(chr(39), chr(39) * 2)}': '{sql(f.type)}'" for f in columns)
+    match file_format(path):
+        case "csv":
+            types_ = f", types = {{{pairs}}}" if columns else ""
+            return f"read_csv({listed}, union_by_name = true{types_})"
+        case "parquet":
+            return f"read_parquet({listed}, union_by_name = true)"
+        case _:
+            lines = path.lower().removesuffix(".gz").endswith((".jsonl", ".ndjson"))
+            form = "newline_delimited" if lines else "auto"
+            columns_ = f", columns = {{{pairs}}}" if columns else ""
+            return f"read_json({listed}, format = '{form}'{columns_})"
+
+
 class Rows(Struct, frozen=True, tag="rows"):
     """`count` rows without columns, keyed by their number."""
 
@@ -130,8 +167,12 @@ class Contract(Struct, frozen=True, kw_only=True):
     fields: tuple[Field, ...]
 
 
-class Ask(Struct, frozen=True, kw_only=True, tag="ask", omit_defaults=True):
-    """Ask a backend, and fill the slots `writes` (one a field of the contract, then the model's name).
+Ref = str | dict[str, str]
+"""A slot, or a struct put together from slots: its parts' names → their slots."""
+
+
+class Ask(Struct, frozen=True, kw_only=True, tag="ask"):
+    """Ask a backend: `writes` has a slot for each field of the contract, `model_slot` the model's name.
 
     `ordinal` counts the asks of the same template and backend before it in its chain: it keeps two
     answers to one question apart without naming them.
@@ -142,7 +183,7 @@ class Ask(Struct, frozen=True, kw_only=True, tag="ask", omit_defaults=True):
     backend: str
     template: str
     system: str | None
-    reads: dict[str, str]
+    reads: dict[str, Ref]
     contract: Contract
     writes: tuple[str, ...]
     model_slot: str
@@ -150,25 +191,25 @@ class Ask(Struct, frozen=True, kw_only=True, tag="ask", omit_defaults=True):
 
 
 class Compute(Struct, frozen=True, kw_only=True, tag="compute"):
-    """SQL over one row: a list of expressions, a slot each."""
+    """A SELECT over one row, `row`: `inputs` are its columns, `reads` their slots, `fields` the result."""
 
     span: Span
     what: str
     sql: str
-    reads: dict[str, str]
     inputs: tuple[Field, ...]
+    reads: dict[str, Ref]
     fields: tuple[Field, ...]
     writes: tuple[str, ...]
 
 
 class Filter(Struct, frozen=True, kw_only=True, tag="filter"):
-    """Keep the row where the SQL is true."""
+    """Keep the row, `row`, where the condition is true (as in `Compute`)."""
 
     span: Span
     what: str
     sql: str
-    reads: dict[str, str]
     inputs: tuple[Field, ...]
+    reads: dict[str, Ref]
 
 
 class Render(Struct, frozen=True, kw_only=True, tag="render"):
@@ -177,7 +218,7 @@ class Render(Struct, frozen=True, kw_only=True, tag="render"):
     span: Span
     what: str
     template: str
-    reads: dict[str, str]
+    reads: dict[str, Ref]
     write: str
 
 
@@ -190,11 +231,12 @@ class Constant(Struct, frozen=True, kw_only=True, tag="constant"):
 
 
 class Require(Struct, frozen=True, kw_only=True, tag="require"):
-    """Stop the row where one of the slots is null: `slots` maps a name of the spec to its slot."""
+    """Stop the row where a value is null or none of its choice: what a task's inputs promise."""
 
     span: Span
     what: str
-    slots: dict[str, str]
+    fields: tuple[Field, ...]
+    reads: dict[str, Ref]
 
 
 class Embed(Struct, frozen=True, kw_only=True, tag="embed"):
@@ -205,6 +247,7 @@ class Embed(Struct, frozen=True, kw_only=True, tag="embed"):
     embedder: str
     read: str
     write: str
+    dimensions: int
 
 
 class Limit(Struct, frozen=True, kw_only=True, tag="limit"):
@@ -218,12 +261,11 @@ Op = Ask | Compute | Filter | Render | Constant | Require | Embed | Limit
 
 
 class Output(Struct, frozen=True):
-    """A column of a stored table: a slot, or a struct of slots."""
+    """A column of a stored table."""
 
     name: str
     type: Type
-    slot: str | None = None
-    parts: dict[str, str] | None = None
+    value: Ref
 
 
 class Table(Struct, frozen=True, kw_only=True):
@@ -271,7 +313,11 @@ def decode(text: bytes) -> Plan:
 
 def _layout(value: Any, indent: str) -> str:  # noqa: ANN401 - any JSON value
     line = json.dumps(value, ensure_ascii=False)
-    if len(indent) + len(line) <= LINE_LENGTH or not value or not isinstance(value, dict | list | tuple):
+    if (
+        len(indent) + len(line) <= LINE_LENGTH
+        or not value
+        or not isinstance(value, dict | list | tuple)
+    ):
         return line
     inner = indent + "  "
     if isinstance(value, dict):
@@ -281,3 +327,32 @@ def _layout(value: Any, indent: str) -> str:  # noqa: ANN401 - any JSON value
         parts = [_layout(part, inner) for part in value]
         opening, closing = "[", "]"
     return opening + "".join(f"\n{inner}{part}," for part in parts)[:-1] + f"\n{indent}{closing}"
+
+
+def slots(ref: Ref) -> tuple[str, ...]:
+    """The slots that a reference names."""
+    return (ref,) if isinstance(ref, str) else tuple(ref.values())
+
+
+def reads(op: Op) -> frozenset[str]:
+    """The slots that an operation needs."""
+    match op:
+        case Embed():
+            return frozenset((op.read,))
+        case Constant() | Limit():
+            return frozenset()
+        case _:
+            return frozenset(slot for ref in op.reads.values() for slot in slots(ref))
+
+
+def writes(op: Op) -> frozenset[str]:
+    """The slots that an operation fills."""
+    match op:
+        case Ask():
+            return frozenset((*op.writes, op.model_slot))
+        case Compute():
+            return frozenset(op.writes)
+        case Render() | Constant() | Embed():
+            return frozenset((op.write,))
+        case Filter() | Require() | Limit():
+            return frozenset()

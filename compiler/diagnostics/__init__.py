@@ -1,0 +1,1 @@
+"""What a user is told: the only place of the compiler that holds prose."""

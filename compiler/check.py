@@ -1,0 +1,268 @@
+"""AST → typed spec: every name is looked up, every prompt and every piece of SQL is checked.
+
+All problems are reported at once; a declaration that does not hold stands as unknown, so that nothing
+is reported only because of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from synthc.compiler import ast, settings, tables, tasks, typed, types
+from synthc.compiler.diagnostics import catalogue as problems
+from synthc.compiler.diagnostics.problem import Problem
+from synthc.compiler.sql import Binder
+from synthc.compiler.types import Type
+from synthc.compiler.values import from_text, resolve_type, resolve_value
+
+Report = Callable[[Problem], None]
+
+_KINDS: Mapping[type, str] = {
+    ast.Parameter: "parameter",
+    ast.Backend: "backend",
+    ast.Embedder: "embedder",
+    ast.Task: "task",
+    ast.Table: "table",
+}
+
+
+def check(
+    spec: ast.Spec, given: Mapping[str, str], base: Path
+) -> tuple[typed.Spec | None, list[Problem]]:
+    """The typed spec (None where it has errors) and the problems, in the order of their places.
+
+    `given` holds the parameters of the command line, `base` is the folder that paths start from.
+    """
+    found: list[Problem] = []
+    # A name that stood in a declaration that could not be read may well be declared there.
+    broken = spec.broken
+
+    def report(problem: Problem) -> None:
+        follows = isinstance(problem, problems.UnknownDeclaration | problems.UnknownParameter)
+        if not (follows and problem.name in broken):
+            found.append(problem)
+
+    checked = _check(spec, given, base, report)
+    ordered = sorted(found, key=lambda p: (p.span.line, p.span.column))
+    sound = not any(problem.severity == "error" for problem in found)
+    return (checked if sound else None), ordered
+
+
+def _check(
+    spec: ast.Spec, given: Mapping[str, str], base: Path, report: Report
+) -> typed.Spec | None:
+    by_kind = _declared(spec, report)
+    constants = _constants(by_kind["parameter"].values(), given, report)
+    backends = {name: settings.backend(node, report) for name, node in by_kind["backend"].items()}
+    embedders = {
+        name: settings.embedder(node, report) for name, node in by_kind["embedder"].items()
+    }
+    binder = Binder()
+    known = tasks.Known(tuple(backends), {name: type_ for name, (_, type_) in constants.items()})
+    checked_tasks = {
+        name: tasks.check_task(node, known, binder, report)
+        for name, node in by_kind["task"].items()
+    }
+    dimensions = {name: e.dimensions if e else 1 for name, e in embedders.items()}
+    # A broken backend or table may be the one that a name means: then unknown names say nothing.
+    checked_tables: dict[str, typed.Table | None] = dict.fromkeys(by_kind["table"])
+    for node in _in_order(by_kind["table"], binder, report):
+        scope = tables.Known(
+            base, constants, tuple(backends), dimensions, checked_tasks, checked_tables
+        )
+        table = tables.check_table(node, scope, binder, report)
+        checked_tables[node.name.text] = table
+        if table:
+            binder.define(table.name, table.columns)
+    exports = [node for node in spec.declarations if isinstance(node, ast.Export)]
+    _check_exports(exports, tuple(by_kind["table"]), report)
+    _warn_unused(spec, by_kind, report)
+    return typed.Spec(
+        spec.file,
+        constants,
+        tuple(b for b in backends.values() if b),
+        tuple(e for e in embedders.values() if e),
+        tuple(t for t in checked_tables.values() if t),
+        tuple(exports),
+    )
+
+
+def _declared(spec: ast.Spec, report: Report) -> dict[str, dict[str, Any]]:
+    """The declarations by kind and name; a second of the same name is reported and left out."""
+    found: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS.values()}
+    for node in spec.declarations:
+        if isinstance(node, ast.Export):
+            continue
+        kind = _KINDS[type(node)]
+        first = next(
+            (d for n, d in found[kind].items() if n.lower() == node.name.text.lower()), None
+        )
+        if first is not None:
+            report(
+                problems.DuplicateDeclaration(
+                    span=node.name.span, kind=kind, name=node.name.text, first=first.name.span
+                )
+            )
+        else:
+            found[kind][node.name.text] = node
+    return found
+
+
+def _constants(
+    nodes: Iterable[ast.Parameter], given: Mapping[str, str], report: Report
+) -> dict[str, tuple[Any, Type]]:
+    """The spec's parameters with their values: from the command line, else their defaults."""
+    constants: dict[str, tuple[Any, Type]] = {}
+    for node in nodes:
+        name = node.name.text
+        type_ = resolve_type(node.type, report)
+        if type_ is None:
+            continue
+        value: tuple[Any] | None = None
+        if node.default is not None:
+            value = resolve_value(node.default, type_, f"the default of `{name}`", report)
+        elif name not in given:
+            report(problems.ParameterWithoutValue(span=node.name.span, name=name))
+        if name in given:
+            value = from_text(given[name], type_)
+            if value is None:
+                report(
+                    problems.BadValue(
+                        span=node.type.span,
+                        what=f"`-p {name}`",
+                        wanted=f"`{types.name(type_)}`",
+                        found=f"`{given[name]}`",
+                    )
+                )
+        constants[name] = (value[0] if value else None, type_)
+    return constants
+
+
+def _in_order(nodes: Mapping[str, ast.Table], binder: Binder, report: Report) -> list[ast.Table]:
+    """The tables, each after those it reads; those in a circle are reported and left out."""
+    needs = {name: [n for n in _needs(node, binder) if n in nodes] for name, node in nodes.items()}
+    order: list[ast.Table] = []
+    done: set[str] = set()
+    circular: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        if name in trail:
+            circle = trail[trail.index(name) :]
+            if not circular.intersection(circle):
+                first = min(circle, key=lambda n: nodes[n].span)
+                at = circle.index(first)
+                names = circle[at:] + circle[:at]
+                report(problems.Cycle(span=nodes[first].name.span, kind="tables", names=names))
+            circular.update(circle)
+            return
+        if name in done:
+            return
+        for needed in needs[name]:
+            visit(needed, (*trail, name))
+        if name not in done:
+            done.add(name)
+            order.append(nodes[name])
+
+    for name in nodes:
+        visit(name, ())
+    return [node for node in order if node.name.text not in circular]
+
+
+def _needs(node: ast.Table, binder: Binder) -> tuple[str, ...]:
+    if isinstance(node.source, ast.QuerySource):
+        return binder.query_tables(node.source.text)
+    return () if node.source.brackets else (str(node.source.callee),)
+
+
+def _check_exports(exports: list[ast.Export], known: tuple[str, ...], report: Report) -> None:
+    formats = (".parquet", ".jsonl", ".csv")
+    paths: dict[str, ast.Export] = {}
+    for node in exports:
+        if node.table.text not in known:
+            report(
+                problems.UnknownDeclaration(
+                    span=node.table.span, kind="table", name=node.table.text, known=known
+                )
+            )
+        if Path(node.path.text).suffix not in formats:
+            report(problems.UnknownFormat(span=node.path.span, path=node.path.text, known=formats))
+        if node.path.text in paths:
+            report(
+                problems.DuplicateDeclaration(
+                    span=node.path.span,
+                    kind="export to",
+                    name=node.path.text,
+                    first=paths[node.path.text].path.span,
+                )
+            )
+        paths[node.path.text] = node
+
+
+def _warn_unused(spec: ast.Spec, by_kind: Mapping[str, Mapping[str, Any]], report: Report) -> None:
+    """Warn of parameters, models and tasks that nothing names. Tables are results: they need no use."""
+    used = _used_names(spec)
+    for kind in ("parameter", "backend", "embedder", "task"):
+        names = by_kind[kind]
+        alone = len(names) == 1 and kind in ("backend", "embedder")
+        for name, node in names.items():
+            if name in used or (alone and _needs_model(spec, kind)):
+                continue
+            report(problems.Unused(span=node.name.span, kind=kind, name=name))
+
+
+def _needs_model(spec: ast.Spec, kind: str) -> bool:
+    if kind == "backend":
+        made = [p for d in spec.declarations if isinstance(d, ast.Task) for p in d.produces]
+        return any(isinstance(produce.producer, ast.Ask) for produce in made)
+    steps = [s for d in spec.declarations if isinstance(d, ast.Table) for s in d.steps]
+    return any(str(step.call.callee) == "embed" for step in steps)
+
+
+def _used_names(spec: ast.Spec) -> set[str]:
+    """Every word that could name something, wherever it stands: a warning must not be wrong."""
+    used: set[str] = set()
+
+    def text(string: ast.String) -> None:
+        used.update(re.findall(r"\w+", string.text))
+
+    for node in spec.declarations:
+        match node:
+            case ast.Task():
+                for produce in node.produces:
+                    match produce.producer:
+                        case ast.Ask() as ask:
+                            for string in (ask.template, *ask.systems):
+                                text(string)
+                            used.update(name.text for name in ask.backends)
+                        case ast.Sql(string) | (ast.String() as string):
+                            text(string)
+                        case ast.ParameterValue(name):
+                            used.add(name)
+                        case ast.Path() as path:
+                            used.add(str(path))
+                        case _:
+                            pass
+            case ast.Table():
+                if isinstance(node.source, ast.QuerySource):
+                    text(node.source.text)
+                calls = [step.call for step in node.steps]
+                if isinstance(node.source, ast.Call):
+                    calls.append(node.source)
+                for call in calls:
+                    used.add(str(call.callee))
+                    for argument in call.arguments:
+                        match argument.value:
+                            case ast.String() as string:
+                                text(string)
+                            case ast.ParameterValue(name):
+                                used.add(name)
+                            case _:
+                                pass
+                for step in node.steps:
+                    used.update(name.text for name in step.usings)
+            case _:
+                pass
+    return used

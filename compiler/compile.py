@@ -1,0 +1,52 @@
+"""The compiler as one function: parse → check → lower → optimise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthc.compiler.check import check
+from synthc.compiler.diagnostics.problem import Problem
+from synthc.compiler.lower import lower
+from synthc.compiler.optimise import optimise
+from synthc.compiler.parse import parse
+from synthc.compiler.plan import Plan
+
+DEFAULT_SEED = 42
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A plan, or None where there are errors; what there is to say; the texts that places are in."""
+
+    plan: Plan | None
+    problems: tuple[Problem, ...]
+    sources: Mapping[str, str]
+
+
+def compile_spec(
+    path: Path, given: Mapping[str, str] | None = None, seed: int = DEFAULT_SEED
+) -> Compiled:
+    """Compile the spec in a file. `given` are parameters as the command line gives them (all text).
+
+    Raises OSError or UnicodeDecodeError where the file cannot be read as text.
+    """
+    return compile_text(path.read_text(encoding="utf-8"), path.name, path.parent, given, seed)
+
+
+def compile_text(
+    text: str,
+    name: str,
+    base: Path,
+    given: Mapping[str, str] | None = None,
+    seed: int = DEFAULT_SEED,
+) -> Compiled:
+    """Compile the text of a spec: `name` stands in places and in the plan, `base` is where paths start."""
+    spec, unreadable = parse(text, name)
+    checked, problems = check(spec, given or {}, base)
+    found = sorted((*unreadable, *problems), key=lambda p: (p.span.line, p.span.column))
+    sources = {name: text.replace("\r\n", "\n").removeprefix("\ufeff")}
+    if checked is None or any(problem.severity == "error" for problem in found):
+        return Compiled(None, tuple(found), sources)
+    return Compiled(optimise(lower(checked, name, seed)), tuple(found), sources)

@@ -1,0 +1,975 @@
+"""Every problem a spec can have: a class each, with its facts, its prose and its page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from synthc.compiler.diagnostics.problem import Problem, listed, nearest
+from synthc.compiler.span import Span
+
+
+def _meant(name: str, known: tuple[str, ...]) -> str | None:
+    near = nearest(name, known)
+    return f"did you mean `{near}`?" if near else None
+
+
+# Syntax
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnexpectedWord(Problem):
+    """A word or sign that cannot stand at its place.
+
+    What: the text of the spec cannot be read from here on.
+    Why: a piece is missing before it, or something was written as another language writes it.
+    Example: `task f { out x = ask "…" }` has no type after `x`.
+    Fix: write what the message says was expected.
+    """
+
+    code = "S0101"
+    found: str
+    expected: tuple[str, ...]
+    advice: str | None = None
+
+    def message(self) -> str:
+        found = "the end of the file" if not self.found else f"`{self.found}`"
+        match self.expected:
+            case ():
+                return f"{found} cannot stand here"
+            case (only,):
+                return f"expected {only}, found {found}"
+            case several:
+                return f"expected {listed(several[:-1])} or {several[-1]}, found {found}"
+
+    def label(self) -> str:
+        return f"expected {self.expected[0]}" if len(self.expected) == 1 else "not expected here"
+
+    def help(self) -> str | None:
+        return self.advice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unclosed(Problem):
+    """A string or a block that is opened and never closed.
+
+    What: the closing sign is missing; the place shown is where it was opened.
+    Why: everything after it would be read as part of it.
+    Example: `task f {` with no `}` before the next declaration.
+    Fix: add the closing sign.
+    """
+
+    code = "S0102"
+    opening: str
+    closing: str
+
+    def message(self) -> str:
+        what = "string" if '"' in self.opening else "block"
+        return f"this {what} is opened with `{self.opening}` and never closed"
+
+    def label(self) -> str:
+        return "opened here"
+
+    def help(self) -> str | None:
+        if self.opening == '"':
+            return 'close it with `"` on the same line, or use `"""` for several lines'
+        return f"add `{self.closing}`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadEscape(Problem):
+    r"""A backslash in a string that starts no escape.
+
+    What: in `"…"` a backslash starts one of \n \t \r \" \\ \/ and \uXXXX.
+    Why: a regular expression or LaTeX written in plain quotes would silently lose its backslashes.
+    Example: `where("x ~ '\d+'")`.
+    Fix: write the string in triple quotes, where a backslash is itself: `where(\"\"\"x ~ '\d+'\"\"\")`.
+    """
+
+    code = "S0103"
+    escape: str
+
+    def message(self) -> str:
+        return f"`{self.escape}` is no escape"
+
+    def help(self) -> str | None:
+        return 'write `\\\\` for a backslash, or use a raw string: `"""…"""`'
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotYet(Problem):
+    """A part of the language that this version does not have yet.
+
+    What: the word belongs to the language, but this version of synthc cannot run it.
+    Why: half a construct would be worse than none.
+    Example: `mutations deita { … }`.
+    Fix: leave it out, or use a version of synthc that has it.
+    """
+
+    code = "S0104"
+    word: str
+
+    def message(self) -> str:
+        return f"`{self.word}` is not in this version of synthc yet"
+
+    def label(self) -> str:
+        return "planned, not there yet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReservedWord(Problem):
+    """A reserved word used as a name.
+
+    What: in, let, out, ask, sample, sql, repeat, next, when, where, as, using and each are reserved.
+    Why: a forgotten piece is then reported on its own line and not three lines later.
+    Example: `out next: text = …`.
+    Fix: choose another name, or put it in backquotes.
+    """
+
+    code = "S0105"
+    word: str
+
+    def message(self) -> str:
+        return f"`{self.word}` is a reserved word"
+
+    def help(self) -> str | None:
+        return f"choose another name, or write it in backquotes: `` `{self.word}` ``"
+
+
+# Names
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownDeclaration(Problem):
+    """A table, task, backend or embedder that nobody declares.
+
+    What: the name stands for nothing in this spec.
+    Why: it is misspelt, or its declaration is missing.
+    Example: `table a = topcs` where the table is called `topics`.
+    Fix: use one of the names listed, or declare it.
+    """
+
+    code = "S0201"
+    kind: str
+    name: str
+    known: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"there is no {self.kind} `{self.name}`"
+
+    def label(self) -> str:
+        return f"not among: {listed(self.known)}" if self.known else f"no {self.kind} is declared"
+
+    def help(self) -> str | None:
+        return _meant(self.name, self.known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DuplicateDeclaration(Problem):
+    """Two declarations of one name.
+
+    What: a name stands for one thing only.
+    Why: it would be unclear which one is meant.
+    Example: two `task answer { … }`.
+    Fix: rename one of them.
+    """
+
+    code = "S0202"
+    kind: str
+    name: str
+    first: Span
+
+    def message(self) -> str:
+        return f"the {self.kind} `{self.name}` is declared twice"
+
+    def label(self) -> str:
+        return "declared again"
+
+    def other(self) -> tuple[Span, str] | None:
+        return self.first, "first declared here"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownColumn(Problem):
+    """A column that is not there.
+
+    What: the name is no column of the table (or of the task) at this point.
+    Why: it is misspelt, was not selected, or is only made further down.
+    Example: `where("length(instrction) > 10")` on a table with the column `instruction`.
+    Fix: use one of the columns listed.
+    """
+
+    code = "S0203"
+    owner: str
+    name: str
+    known: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"{self.owner} has no column `{self.name}`"
+
+    def label(self) -> str:
+        return f"not among: {listed(self.known)}" if self.known else "there are no columns here"
+
+    def help(self) -> str | None:
+        return _meant(self.name, self.known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownParameter(Problem):
+    """A `$name` that is no parameter.
+
+    What: `$name` stands for a parameter of the spec or of the task it is written in.
+    Why: it is misspelt or not declared; a column is written without the `$`.
+    Example: `limit($rows)` without `param rows: int = 10`.
+    Fix: declare it, or drop the `$` if a column is meant.
+    """
+
+    code = "S0204"
+    name: str
+    known: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+
+    def message(self) -> str:
+        return f"there is no parameter `${self.name}`"
+
+    def label(self) -> str:
+        return f"not among: {listed('$' + name for name in self.known)}" if self.known else ""
+
+    def help(self) -> str | None:
+        if self.name in self.columns:
+            return f"a column is written without the `$`: `{self.name}`"
+        near = nearest(self.name, self.known)
+        return f"did you mean `${near}`?" if near else f"declare it: `param {self.name}: int = 1`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownType(Problem):
+    """A word that is no type.
+
+    What: the types are text, int, float, bool, json, vector[n], choices, `T[]`, `T?` and `{a: T}`.
+    Why: it is misspelt, or is how another language calls it.
+    Example: `out x: string`.
+    Fix: use one of the types listed.
+    """
+
+    code = "S0205"
+    name: str
+    meant: str | None
+    known: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"there is no type `{self.name}`"
+
+    def label(self) -> str:
+        return f"not among: {listed(self.known)}"
+
+    def help(self) -> str | None:
+        return f"did you mean `{self.meant}`?" if self.meant else _meant(self.name, self.known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownArgument(Problem):
+    """An argument that the task or step does not take.
+
+    What: an argument binds a parameter or an input by its name.
+    Why: it is misspelt, or belongs to another task.
+    Example: `answer(qestion = topic)`.
+    Fix: use one of the names listed.
+    """
+
+    code = "S0206"
+    callee: str
+    name: str
+    known: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"`{self.callee}` takes no argument `{self.name}`"
+
+    def label(self) -> str:
+        return f"not among: {listed(self.known)}" if self.known else "it takes no named arguments"
+
+    def help(self) -> str | None:
+        return _meant(self.name, self.known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cycle(Problem):
+    """Tables (or columns of a task) that need each other.
+
+    What: following what each needs leads back to the start.
+    Why: none of them could ever be made first.
+    Example: `table a = b` and `table b = a`.
+    Fix: break the circle.
+    """
+
+    code = "S0207"
+    kind: str
+    names: tuple[str, ...]
+
+    def message(self) -> str:
+        circle = " → ".join(f"`{name}`" for name in (*self.names, self.names[0]))
+        return f"these {self.kind} need each other: {circle}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownSetting(Problem):
+    """A setting that a backend or an embedder does not have.
+
+    What: each kind of block has a fixed set of settings.
+    Why: it is misspelt, or belongs in `extra { }`.
+    Example: `temprature = 0.7`.
+    Fix: use one of the settings listed; what a server takes beyond them goes into `extra { }`.
+    """
+
+    code = "S0208"
+    block: str
+    name: str
+    known: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"{self.block} has no setting `{self.name}`"
+
+    def label(self) -> str:
+        return f"not among: {listed(self.known, 30)}"
+
+    def help(self) -> str | None:
+        return _meant(self.name, self.known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsingMissing(Problem):
+    """An ask or an embedding that does not say which model is meant.
+
+    What: `using` may be left out only where exactly one backend (or embedder) is declared.
+    Why: with several it would be a guess, and guesses cost money.
+    Example: `|> answer` in a spec with the backends `small` and `large`.
+    Fix: add `using small`.
+    """
+
+    code = "S0209"
+    kind: str
+    known: tuple[str, ...]
+
+    def message(self) -> str:
+        if not self.known:
+            return f"this needs a {self.kind}, and none is declared".replace("a emb", "an emb")
+        return f"which {self.kind}? {len(self.known)} are declared: {listed(self.known)}"
+
+    def help(self) -> str | None:
+        if not self.known:
+            return f"declare one: `{self.kind} small {{ model = … }}`"
+        return f"add `using {self.known[0]}`"
+
+
+# Types and values
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingArgument(Problem):
+    """An input or parameter that nothing binds.
+
+    What: an input takes the column of its own name unless an argument binds it; a parameter without
+    a default must be given.
+    Why: the task cannot run without it.
+    Example: `|> answer` where the table has no column `question`.
+    Fix: bind it: `answer(question = topic)`.
+    """
+
+    code = "S0301"
+    task: str
+    name: str
+    kind: Literal["input", "parameter"]
+    columns: tuple[str, ...]
+
+    def message(self) -> str:
+        if self.kind == "parameter":
+            return f"`{self.task}` needs a value for its parameter `{self.name}`"
+        return f"nothing binds the input `{self.name}` of `{self.task}`"
+
+    def label(self) -> str:
+        if self.kind == "parameter":
+            return ""
+        shown = listed(self.columns) if self.columns else "none"
+        return f"the columns here are: {shown}"
+
+    def help(self) -> str | None:
+        near = nearest(self.name, self.columns) or (self.columns[0] if self.columns else "…")
+        value = "…" if self.kind == "parameter" else near
+        return f"bind it: `{self.task.split('.')[-1]}({self.name} = {value})`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongType(Problem):
+    """A value or column of another type than is wanted.
+
+    What: the type that is there cannot be taken for the type that is declared.
+    Why: rows would fail one by one, after money was spent.
+    Example: a DATE column bound to `in day: text`.
+    Fix: declare the type that it has, or convert it in SQL: `select("*, day::VARCHAR AS day_text")`.
+    """
+
+    code = "S0302"
+    what: str
+    expected: str
+    found: str
+
+    def message(self) -> str:
+        return f"{self.what} must be `{self.expected}`, and this is `{self.found}`"
+
+    def label(self) -> str:
+        return f"this is `{self.found}`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnTwice(Problem):
+    """A column that is made twice.
+
+    What: every column of a task or a table has one maker.
+    Why: the second would silently replace the first.
+    Example: `|> answer |> answer`.
+    Fix: rename it, or give the step a name of its own: `|> answer as second`.
+    """
+
+    code = "S0303"
+    name: str
+    owner: str
+    first: Span | None = None
+    step: bool = False
+
+    def message(self) -> str:
+        return f"{self.owner} has a column `{self.name}` already"
+
+    def other(self) -> tuple[Span, str] | None:
+        return (self.first, "first made here") if self.first else None
+
+    def help(self) -> str | None:
+        if self.step:
+            return f"give the step's columns a name of their own: `as step2` (then `step2.{self.name}`)"
+        return "choose another name"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContractCannotFill(Problem):
+    """A contract that cannot fill the columns it stands for.
+
+    What: `text` gives exactly one column of type text; `json` gives any.
+    Why: the answer would never fit, whatever the model says.
+    Example: `out (a: text, b: int) = ask "…" as text`.
+    Fix: leave `as` out (the types choose), or change the types.
+    """
+
+    code = "S0304"
+    contract: str
+    types: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"the contract `{self.contract}` cannot fill {listed(f'`{t}`' for t in self.types)}"
+
+    def help(self) -> str | None:
+        if self.contract == "text":
+            return (
+                "`text` gives one column of type `text`: leave out `as text`, and JSON is asked for"
+            )
+        return f"`{self.contract}` is no contract: there are `text` and `json`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterSharesName(Problem):
+    """A parameter of a task with the name of one of its columns.
+
+    What: a template sees columns and parameters alike.
+    Why: `{{ name }}` would be ambiguous.
+    Example: `task f(topic: text) { in topic: text … }`.
+    Fix: rename one of them.
+    """
+
+    code = "S0305"
+    name: str
+    column: Span
+
+    def message(self) -> str:
+        return f"the parameter `{self.name}` shares its name with a column of the task"
+
+    def other(self) -> tuple[Span, str] | None:
+        return self.column, "the column"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadValue(Problem):
+    """A value that a setting, a parameter or a step cannot take.
+
+    What: the value has the wrong kind or lies outside the range.
+    Why: the run would fail later, or do something else than is meant.
+    Example: `temperature = "hot"`, `limit(-1)`.
+    Fix: write a value as the message says.
+    """
+
+    code = "S0306"
+    what: str
+    wanted: str
+    found: str
+    near: str | None = None
+
+    def message(self) -> str:
+        return f"{self.what} must be {self.wanted}, and this is {self.found}"
+
+    def help(self) -> str | None:
+        return f"did you mean `{self.near}`?" if self.near else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingSetting(Problem):
+    """A setting without which a backend or an embedder cannot be.
+
+    What: a backend needs `model`; an embedder needs `model` and `dimensions`.
+    Why: the compiler loads no model, so it cannot find out for itself.
+    Example: `embedder e { model = "…" }`.
+    Fix: add the setting.
+    """
+
+    code = "S0307"
+    block: str
+    name: str
+
+    def message(self) -> str:
+        return f"{self.block} needs the setting `{self.name}`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterWithoutValue(Problem):
+    """A parameter of the spec that has no default and was given no value.
+
+    What: `param name: type` without `= value` must be given when compiling.
+    Why: there is nothing to put in its place.
+    Example: `param language: text`, then `synthc compile`.
+    Fix: `synthc compile -p language=French`, or give it a default.
+    """
+
+    code = "S0308"
+    name: str
+
+    def message(self) -> str:
+        return f"the parameter `{self.name}` has no value"
+
+    def help(self) -> str | None:
+        return f"give it one: `-p {self.name}=…`, or a default in the spec"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongCall(Problem):
+    """A source or step that was called in a way it cannot be.
+
+    What: each takes a fixed form, which the message shows.
+    Why: another form says nothing that could be run.
+    Example: `where(x > 3)` without quotes; `rows()`.
+    Fix: write it as shown.
+    """
+
+    code = "S0309"
+    callee: str
+    form: str
+
+    def message(self) -> str:
+        return f"`{self.callee}` is not used like this"
+
+    def help(self) -> str | None:
+        return f"write `{self.form}`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaidTwice(Problem):
+    """A part of a step or an ask that is said twice.
+
+    What: `using`, `as` and `system` stand once.
+    Why: it would be unclear which one counts.
+    Example: `|> answer using small using large`.
+    Fix: remove one.
+    """
+
+    code = "S0310"
+    word: str
+
+    def message(self) -> str:
+        return f"`{self.word}` is said twice"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NothingToUse(Problem):
+    """A `using` or `as` on a step that has no use for it.
+
+    What: `using` names the backend of a task's asks or the embedder of `embed`; `as` names what a task
+    or `embed` adds.
+    Why: it would have no effect.
+    Example: `|> limit(10) using small`.
+    Fix: remove it.
+    """
+
+    code = "S0311"
+    word: str
+    callee: str
+
+    def message(self) -> str:
+        return f"`{self.callee}` has no use for `{self.word}`"
+
+
+# Templates
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateSyntax(Problem):
+    """A template that Jinja cannot read.
+
+    What: `{{ … }}` prints, `{% … %}` is a statement, `{# … #}` a comment; each must be closed.
+    Why: the prompt could not be made.
+    Example: `"{{ question }"`.
+    Fix: close it; a brace that is meant as text is written `{{ "{" }}`.
+    """
+
+    code = "S0401"
+    reason: str
+
+    def message(self) -> str:
+        return f"this template cannot be read: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownTemplateName(Problem):
+    """A name in a template that is neither a column nor a parameter.
+
+    What: a template sees the task's inputs, the columns it made so far, and parameters.
+    Why: the prompt would have a hole.
+    Example: `"{{ instrction }}"`.
+    Fix: use one of the names listed, or declare it with `in`.
+    """
+
+    code = "S0402"
+    name: str
+    known: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"the template has no `{self.name}` to print"
+
+    def label(self) -> str:
+        return f"not among: {listed(self.known)}" if self.known else "nothing can be printed here"
+
+    def help(self) -> str | None:
+        near = nearest(self.name, self.known)
+        if near:
+            return f"did you mean `{near}`?"
+        return f"if it is a column of the table, declare it: `in {self.name}: text`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NullablePrinted(Problem):
+    """A column that can be null, printed as if it never were.
+
+    What: a `T?` in a template must stand inside `{% if x %}` or have a `default`.
+    Why: the prompt would say "None".
+    Example: `"{{ hint }}"` where `hint: text?`.
+    Fix: `{% if hint %}{{ hint }}{% endif %}` or `{{ hint | default("none") }}`.
+    """
+
+    code = "S0403"
+    name: str
+
+    def message(self) -> str:
+        return f"`{self.name}` can be null, and is printed without asking"
+
+    def label(self) -> str:
+        return "may be null"
+
+    def help(self) -> str | None:
+        return (
+            f"write `{{% if {self.name} %}}…{{% endif %}}` around it, "
+            f'or `{{{{ {self.name} | default("…") }}}}`'
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnsafeTemplate(Problem):
+    """Something a template may not do.
+
+    What: names that start with `_`, other files and macros of other files are out of reach.
+    Why: a template runs in a sandbox: it turns columns into text, and nothing else.
+    Example: `{{ x.__class__ }}`, `{% include "secrets.txt" %}`.
+    Fix: remove it.
+    """
+
+    code = "S0404"
+    what: str
+
+    def message(self) -> str:
+        return f"a template may not use {self.what}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownFilter(Problem):
+    """A filter or test that templates do not have.
+
+    What: the filters and tests are Jinja's own.
+    Why: the prompt could not be made.
+    Example: `{{ x | uper }}`.
+    Fix: use the one that was meant.
+    """
+
+    code = "S0405"
+    kind: str
+    name: str
+    known: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"templates have no {self.kind} `{self.name}`"
+
+    def help(self) -> str | None:
+        return _meant(self.name, self.known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoOutputFormat(Problem):
+    """`{{ output_format }}` where there is no format to print.
+
+    What: `output_format` says what JSON is wanted; an answer that is plain text has no format.
+    Why: the prompt would have a hole.
+    Example: `out x: text = ask "… {{ output_format }}"`.
+    Fix: remove it, or ask for more than one column.
+    """
+
+    code = "S0406"
+
+    def message(self) -> str:
+        return "there is no output format here: the answer is taken as plain text"
+
+    def help(self) -> str | None:
+        return "remove it, or add `as json`"
+
+
+# SQL
+
+
+@dataclass(frozen=True, kw_only=True)
+class SqlSyntax(Problem):
+    """SQL that DuckDB cannot read.
+
+    What: the text between the quotes is not SQL of the kind wanted here.
+    Why: a sign or a word is missing, or there is one too many.
+    Example: `where("length(x >")`.
+    Fix: `where` takes a condition, `select` a list of columns, `sql` an expression or a whole query.
+    """
+
+    code = "S0501"
+    reason: str
+    wanted: str
+
+    def message(self) -> str:
+        return f"this is no SQL {self.wanted}: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownFunction(Problem):
+    """A function that DuckDB does not have.
+
+    What: the name is none of DuckDB's functions.
+    Why: it is misspelt, or another database calls it so.
+    Example: `lenght(x)`.
+    Fix: use DuckDB's name.
+    """
+
+    code = "S0502"
+    name: str
+    near: str | None
+
+    def message(self) -> str:
+        return f"SQL has no function `{self.name}`"
+
+    def help(self) -> str | None:
+        return f"did you mean `{self.near}`?" if self.near else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SqlDoesNotFit(Problem):
+    """SQL whose types or names do not fit together.
+
+    What: DuckDB read the SQL but cannot make sense of it over these columns.
+    Why: most often a comparison or a function over a column of another type.
+    Example: `where("question > 3")` over a text column.
+    Fix: convert (`x::INTEGER`), or use the column that was meant.
+    """
+
+    code = "S0503"
+    reason: str
+
+    def message(self) -> str:
+        return f"this SQL does not fit its columns: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolatileSql(Problem):
+    """A SQL function whose result differs from one run to the next.
+
+    What: `random()`, `uuid()`, `now()` and their like are refused.
+    Why: a run could not be repeated or continued; its rows would change under it.
+    Example: `select("*, random() AS r")`.
+    Fix: derive the value from a column, such as `hash(id)`.
+    """
+
+    code = "S0504"
+    name: str
+
+    def message(self) -> str:
+        return f"`{self.name}` gives another value each time, so the run could not be repeated"
+
+    def help(self) -> str | None:
+        return "derive it from a column instead, for example `hash(id)`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotRowWise(Problem):
+    """SQL that looks at more than one row where one row is at hand.
+
+    What: `where`, `select` and a task's `sql` see one row: no subquery, aggregate or window.
+    Why: rows stream; waiting for the whole table must be visible in the spec.
+    Example: `where("score > (SELECT avg(score) FROM t)")`.
+    Fix: make a table of its own: `table best = sql "SELECT … FROM t"`.
+    """
+
+    code = "S0505"
+    what: str
+
+    def message(self) -> str:
+        return f"{self.what} looks at more than one row, and here is only one"
+
+    def help(self) -> str | None:
+        return 'make a table of it: `table t = sql """SELECT … FROM …"""`'
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForbiddenSql(Problem):
+    """SQL that reaches for more than the tables of the spec.
+
+    What: a spec's SQL is one SELECT over the spec's tables; files are read with `read("…")`.
+    Why: a spec from somebody else must not be able to read or write your disk.
+    Example: `sql "FROM read_csv('/etc/passwd')"`.
+    Fix: declare the file: `table seeds = read("seeds.csv")`.
+    """
+
+    code = "S0506"
+    what: str
+
+    def message(self) -> str:
+        return f"a spec's SQL may not {self.what}"
+
+    def help(self) -> str | None:
+        return 'files are read by `table t = read("file")`, and SQL reads tables'
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnnamedColumn(Problem):
+    """A column made by SQL that has no name.
+
+    What: an expression in a `select` or a query needs `AS name`.
+    Why: it becomes a column that others must be able to name.
+    Example: `select("length(question)")`.
+    Fix: `select("length(question) AS size")`.
+    """
+
+    code = "S0507"
+    expression: str
+
+    def message(self) -> str:
+        return f"the column `{self.expression}` has no name of its own"
+
+    def help(self) -> str | None:
+        return f"name it: `{self.expression} AS …`"
+
+
+# Files
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileNotFound(Problem):
+    """A file that is not there.
+
+    What: paths are relative to the folder of the spec.
+    Why: it is misspelt, or lies elsewhere.
+    Example: `read("topic.jsonl")` where the file is called `topics.jsonl`.
+    Fix: correct the path.
+    """
+
+    code = "S0601"
+    path: str
+    near: str | None
+
+    def message(self) -> str:
+        return f"there is no file `{self.path}`"
+
+    def label(self) -> str:
+        return "relative to the folder of the spec"
+
+    def help(self) -> str | None:
+        return f"did you mean `{self.near}`?" if self.near else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileUnreadable(Problem):
+    """A file that cannot be read as what its name says.
+
+    What: DuckDB could not read the file.
+    Why: it is malformed, empty, or of another kind than its ending says.
+    Example: `read("rows.jsonl")` where line 7 is cut off.
+    Fix: mend the file at the place the message gives.
+    """
+
+    code = "S0602"
+    path: str
+    reason: str
+
+    def message(self) -> str:
+        return f"`{self.path}` cannot be read: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownFormat(Problem):
+    """A file whose ending names no format that is known.
+
+    What: the ending of a file says how it is read or written.
+    Why: guessing would read the wrong thing.
+    Example: `read("seeds.xlsx")`.
+    Fix: convert it to one of the formats listed.
+    """
+
+    code = "S0603"
+    path: str
+    known: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"the ending of `{self.path}` names no known format"
+
+    def help(self) -> str | None:
+        return f"use one of {listed(self.known)}"
+
+
+# Warnings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unused(Problem):
+    """Something that is declared and never used.
+
+    What: nothing in the spec needs it.
+    Why: often it is a slip: the wrong name was used elsewhere.
+    Example: a task's `in hint: text` that its prompts never show.
+    Fix: use it or remove it.
+    """
+
+    code = "S0901"
+    severity = "warning"
+    kind: str
+    name: str
+
+    def message(self) -> str:
+        return f"the {self.kind} `{self.name}` is never used"
+
+
+def catalogue() -> dict[str, type[Problem]]:
+    """Every problem by its code."""
+    return {problem.code: problem for problem in Problem.__subclasses__()}

@@ -1,0 +1,91 @@
+"""Problems as text for people, and as plain values for programs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from synthc.compiler.diagnostics.catalogue import catalogue
+from synthc.compiler.diagnostics.problem import Problem
+from synthc.compiler.span import Span
+
+Style = Callable[[str, str], str]
+"""How a part of a message is shown: the role (`error`, `place`, …) and its text give a text."""
+
+
+def plain(_role: str, text: str) -> str:
+    """No colours."""
+    return text
+
+
+def render(problem: Problem, sources: Mapping[str, str], style: Style = plain) -> str:
+    """One problem as a person reads it: headline, place, the line with its mark, what to do."""
+    lines = [
+        style(problem.severity, f"{problem.severity}[{problem.code}]")
+        + style("message", f": {problem.message()}")
+    ]
+    marks = [(problem.span, problem.label(), "^")]
+    if other := problem.other():
+        marks.append((*other, "-"))
+    margin = " " * len(str(max(span.line for span, _, _ in marks)))
+    for span, label, mark in marks:
+        arrow = "-->" if mark == "^" else ":::"
+        lines.append(style("place", f"{margin}{arrow} {span}"))
+        lines += _snippet(span, label, mark, margin, sources, style)
+    if help_ := problem.help():
+        lines.append(style("place", f"{margin} = ") + style("help", "help") + f": {help_}")
+    return "\n".join(lines)
+
+
+def _snippet(
+    span: Span, label: str, mark: str, margin: str, sources: Mapping[str, str], style: Style
+) -> list[str]:
+    text = sources.get(span.file)
+    if text is None:
+        return []
+    source = text.split("\n")
+    line = source[span.line - 1] if span.line <= len(source) else ""
+    end = span.end_column if span.end_line == span.line else len(line) + 1
+    # Tabs stay tabs under the mark too, so that it stands where the text does.
+    indent = "".join("\t" if c == "\t" else " " for c in line[: span.column - 1])
+    width = max(1, min(end, len(line) + 1) - span.column)
+    bar = style("place", f"{margin} |")
+    number = style("place", f"{span.line:>{len(margin)}} |")
+    marked = style("error" if mark == "^" else "place", f"{mark * width} {label}".rstrip())
+    return [bar, f"{number} {line}", f"{bar} {indent}{marked}"]
+
+
+def summary(problems: Iterable[Problem]) -> str:
+    """How many errors and warnings there are, in one line."""
+    counts: dict[str, int] = {}
+    for problem in problems:
+        counts[problem.severity] = counts.get(problem.severity, 0) + 1
+    return ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for word, n in counts.items())
+
+
+def as_json(problem: Problem) -> dict[str, Any]:
+    """One problem as a program reads it: file, range (from 1, the end exclusive), code, message."""
+    span = problem.span
+    other = problem.other()
+    return {
+        "file": span.file,
+        "range": {
+            "start": {"line": span.line, "column": span.column},
+            "end": {"line": span.end_line, "column": span.end_column},
+        },
+        "severity": problem.severity,
+        "code": problem.code,
+        "message": problem.message(),
+        "label": problem.label() or None,
+        "help": problem.help(),
+        "other": {"place": str(other[0]), "label": other[1]} if other else None,
+    }
+
+
+def explain(code: str) -> str | None:
+    """The page of a code: what, why, an example, the fix. None where there is no such code."""
+    problem = catalogue().get(code.upper())
+    if problem is None:
+        return None
+    return f"{problem.code} ({problem.severity})\n\n{inspect.cleandoc(problem.__doc__ or '')}"

@@ -1,0 +1,266 @@
+"""What a backend and an embedder may say, and the plan's records made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from synthc.compiler import ast, plan
+from synthc.compiler.diagnostics import catalogue as problems
+from synthc.compiler.diagnostics.problem import Problem
+from synthc.compiler.values import described
+
+Report = Callable[[Problem], None]
+Reader = Callable[[ast.Value], Any]
+"""A value as written → the setting's value, or BAD."""
+
+BAD = object()
+_PROTOCOLS = ("openai",)
+_NOT_YET: Mapping[str, tuple[str, ...]] = {
+    "backend": ("requests_per_minute", "tokens_per_minute", "fallback"),
+    "embedder": ("input", "precision", "url", "api_key", "input_name", "output_name"),
+}
+
+
+def _text(value: ast.Value) -> Any:  # noqa: ANN401
+    return value.text if isinstance(value, ast.String) else BAD
+
+
+def _setting(value: ast.Value) -> Any:  # noqa: ANN401
+    """Text, or `env("NAME")`, or `env("NAME", "default")`."""
+    match value:
+        case ast.String(text):
+            return text
+        case ast.Apply(ast.Path((ast.Name("env"),)), (ast.String(name),)) if name:
+            return plan.Env(name)
+        case ast.Apply(ast.Path((ast.Name("env"),)), (ast.String(name), ast.String(default))) if (
+            name
+        ):
+            return plan.Env(name, default)
+        case _:
+            return BAD
+
+
+def _number(low: float, high: float, *, whole: bool = False, above: bool = False) -> Reader:
+    def read(value: ast.Value) -> Any:  # noqa: ANN401
+        match value:
+            case ast.Literal(bool() | None):
+                return BAD
+            case ast.Literal(float() | int() as number):
+                if (whole and not isinstance(number, int)) or not low <= number <= high:
+                    return BAD
+                if above and number == low:
+                    return BAD
+                return number if whole else float(number)
+            case _:
+                return BAD
+
+    return read
+
+
+def _one_of(*words: str) -> Reader:
+    return lambda value: (
+        value.text if isinstance(value, ast.String) and value.text in words else BAD
+    )
+
+
+def _texts(value: ast.Value) -> Any:  # noqa: ANN401
+    match value:
+        case ast.String(text):
+            return (text,)
+        case ast.ListValue(items) if all(isinstance(item, ast.String) for item in items):
+            return tuple(item.text for item in items if isinstance(item, ast.String))
+        case _:
+            return BAD
+
+
+def _truth(value: ast.Value) -> Any:  # noqa: ANN401
+    match value:
+        case ast.Literal(bool() as truth):
+            return truth
+        case _:
+            return BAD
+
+
+_MODEL = 'text in quotes, or `env("NAME")`'
+_MANY = 10**9
+
+BACKEND: Mapping[str, tuple[str, Reader]] = {
+    "protocol": (f"one of {', '.join(_PROTOCOLS)}", _one_of(*_PROTOCOLS)),
+    "url": (_MODEL, _setting),
+    "model": (_MODEL, _setting),
+    "api_key": (_MODEL, _setting),
+    "temperature": ("a number from 0 to 10", _number(0, 10)),
+    "max_tokens": ("a whole number from 1", _number(1, _MANY, whole=True)),
+    "top_p": ("a number above 0, up to 1", _number(0, 1, above=True)),
+    "stop": ("text, or a list of texts", _texts),
+    "seed": ("a whole number", _number(-(2**63), 2**63, whole=True)),
+    "concurrency": ("a whole number from 1 to 10000", _number(1, 10_000, whole=True)),
+    "attempts": ("a whole number from 1 to 100", _number(1, 100, whole=True)),
+    "timeout_s": ("a number of seconds above 0", _number(0, 86_400, above=True)),
+    "reasks": ("a whole number from 0 to 20", _number(0, 20, whole=True)),
+}
+_SAMPLING = ("temperature", "max_tokens", "top_p", "stop", "seed")
+_BACKEND_GROUPS = ("headers", "extra", "price")
+
+EMBEDDER: Mapping[str, tuple[str, Reader]] = {
+    "model": (_MODEL, _setting),
+    "dimensions": ("a whole number from 1 to 100000", _number(1, 100_000, whole=True)),
+    "pooling": (
+        "one of mean, cls, last, max",
+        _one_of("mean", "cls", "last", "max"),
+    ),
+    "normalize": ("true or false", _truth),
+    "max_tokens": ("a whole number from 1", _number(1, _MANY, whole=True)),
+}
+
+_PRICE: Mapping[str, tuple[str, Reader]] = {
+    "input_usd_per_mtok": ("a number of dollars from 0", _number(0, _MANY)),
+    "output_usd_per_mtok": ("a number of dollars from 0", _number(0, _MANY)),
+}
+
+
+def backend(node: ast.Backend, report: Report) -> plan.Backend | None:
+    """The plan's backend, or None where a problem was reported."""
+    block = f"the backend `{node.name.text}`"
+    found = _read(node.settings, BACKEND, _BACKEND_GROUPS, "backend", block, report)
+    if found is None:
+        return None
+    values, groups = found
+    if not _complete(node.name, values, ("model",), block, report):
+        return None
+    headers = _free(groups.get("headers", ()), _setting, _MODEL, report)
+    extra = _free(groups.get("extra", ()), _json, "a literal, a list or a group", report)
+    price = _read(groups.get("price", ()), _PRICE, (), "price", "`price`", report)
+    if headers is None or extra is None or price is None:
+        return None
+    sampling = {name: values.pop(name) for name in _SAMPLING if name in values}
+    return plan.Backend(
+        name=node.name.text,
+        span=node.span,
+        **values,
+        headers=headers,
+        sampling=plan.Sampling(**sampling, extra=extra),
+        price=plan.Price(**price[0]) if "price" in groups else None,
+    )
+
+
+def embedder(node: ast.Embedder, report: Report) -> plan.Embedder | None:
+    """The plan's embedder, or None where a problem was reported."""
+    block = f"the embedder `{node.name.text}`"
+    found = _read(node.settings, EMBEDDER, (), "embedder", block, report)
+    if found is None or not _complete(node.name, found[0], ("model", "dimensions"), block, report):
+        return None
+    return plan.Embedder(name=node.name.text, span=node.span, **found[0])
+
+
+def _complete(
+    name: ast.Name, values: Mapping[str, Any], needed: tuple[str, ...], block: str, report: Report
+) -> bool:
+    missing = [word for word in needed if word not in values]
+    for word in missing:
+        report(problems.MissingSetting(span=name.span, block=block, name=word))
+    return not missing
+
+
+def _read(
+    settings: tuple[ast.Setting, ...],
+    known: Mapping[str, tuple[str, Reader]],
+    groups: tuple[str, ...],
+    kind: str,
+    block: str,
+    report: Report,
+) -> tuple[dict[str, Any], dict[str, tuple[ast.Setting, ...]]] | None:
+    """Values by name, and groups by name; None where a problem was reported."""
+    values: dict[str, Any] = {}
+    nested: dict[str, tuple[ast.Setting, ...]] = {}
+    first: dict[str, ast.Name] = {}
+    sound = True
+    for setting in settings:
+        name = setting.name.text
+        span = setting.name.span
+        if name in first:
+            report(
+                problems.DuplicateDeclaration(
+                    span=span, kind="setting", name=name, first=first[name].span
+                )
+            )
+            sound = False
+            continue
+        first[name] = setting.name
+        if name in _NOT_YET.get(kind, ()):
+            report(problems.NotYet(span=span, word=name))
+            sound = False
+        elif name in groups and isinstance(setting.value, tuple):
+            nested[name] = setting.value
+        elif name in groups or (name in known and isinstance(setting.value, tuple)):
+            form = f"{name} {{ … }}" if name in groups else f"{name} = …"
+            report(problems.WrongCall(span=span, callee=name, form=form))
+            sound = False
+        elif name not in known or isinstance(setting.value, tuple):
+            report(
+                problems.UnknownSetting(span=span, block=block, name=name, known=(*known, *groups))
+            )
+            sound = False
+        else:
+            wanted, read = known[name]
+            value = read(setting.value)
+            if value is BAD and _is_not_yet(kind, name, setting.value):
+                report(problems.NotYet(span=setting.value.span, word=_word(setting.value)))
+            elif value is BAD:
+                report(
+                    problems.BadValue(
+                        span=setting.value.span,
+                        what=f"`{name}`",
+                        wanted=wanted,
+                        found=described(setting.value),
+                    )
+                )
+            values[name] = value
+            sound = sound and value is not BAD
+    return (values, nested) if sound else None
+
+
+def _is_not_yet(kind: str, name: str, value: ast.Value) -> bool:
+    later = {("backend", "protocol"): ("anthropic",), ("embedder", "pooling"): ("none",)}
+    return _word(value) in later.get((kind, name), ())
+
+
+def _word(value: ast.Value) -> str:
+    return value.text if isinstance(value, ast.String) else ""
+
+
+def _free(
+    settings: tuple[ast.Setting, ...], read: Reader, wanted: str, report: Report
+) -> dict[str, Any] | None:
+    """A group whose names are the user's own."""
+    values: dict[str, Any] = {}
+    sound = True
+    for setting in settings:
+        if isinstance(setting.value, tuple):
+            value = _free(setting.value, read, wanted, report) if read is _json else BAD
+        else:
+            value = read(setting.value)
+        if value is BAD:
+            place = setting.name.span if isinstance(setting.value, tuple) else setting.value.span
+            found = "a group" if isinstance(setting.value, tuple) else described(setting.value)
+            what = f"`{setting.name.text}`"
+            report(problems.BadValue(span=place, what=what, wanted=wanted, found=found))
+        sound = sound and value is not BAD and value is not None
+        values[setting.name.text] = value
+    return values if sound else None
+
+
+def _json(value: ast.Value) -> Any:  # noqa: ANN401
+    match value:
+        case ast.String(text):
+            return text
+        case ast.Literal(None):
+            return BAD
+        case ast.Literal(literal):
+            return literal
+        case ast.ListValue(items):
+            read = [_json(item) for item in items]
+            return BAD if BAD in read else read
+        case _:
+            return BAD

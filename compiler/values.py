@@ -1,0 +1,251 @@
+"""Types and values as a spec writes them → types and values of the language."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from synthc.compiler import ast, types
+from synthc.compiler.diagnostics import catalogue as problems
+from synthc.compiler.diagnostics.problem import Problem, nearest
+from synthc.compiler.parse import NOT_YET_NAMES
+from synthc.compiler.types import Type
+
+Report = Callable[[Problem], None]
+
+NAMED: dict[str, Type] = {
+    "text": types.Text(),
+    "int": types.Int(),
+    "float": types.Float(),
+    "bool": types.Bool(),
+    "json": types.Json(),
+}
+_OTHER_LANGUAGES = {
+    "string": "text",
+    "str": "text",
+    "varchar": "text",
+    "integer": "int",
+    "bigint": "int",
+    "number": "float",
+    "double": "float",
+    "real": "float",
+    "boolean": "bool",
+    "object": "json",
+    "dict": "json",
+    "list": "text[]",
+    "array": "text[]",
+    "embedding": "vector[384]",
+    "vector": "vector[384]",
+}
+
+
+def resolve_type(expression: ast.TypeExpression, report: Report) -> Type | None:
+    """The type that is written, or None where a problem was reported."""
+    match expression:
+        case ast.NamedType(name, span):
+            if name.text in NAMED:
+                return NAMED[name.text]
+            if name.text in NOT_YET_NAMES:
+                report(problems.NotYet(span=span, word=name.text))
+            else:
+                meant = _OTHER_LANGUAGES.get(name.text.lower())
+                report(
+                    problems.UnknownType(
+                        span=span, name=name.text, meant=meant, known=(*NAMED, "vector[n]")
+                    )
+                )
+            return None
+        case ast.ChoiceType(values, span):
+            found = tuple(v.text if isinstance(v, ast.String) else v.value for v in values)
+            if len({isinstance(value, str) for value in found}) > 1:
+                wanted, mixed = "all text or all numbers", "a mixture"
+                report(problems.BadValue(span=span, what="a choice", wanted=wanted, found=mixed))
+                return None
+            return types.Choice(tuple(v for v in found if v is not None))
+        case ast.ListType(element, size, span):
+            if size is not None:
+                vector = isinstance(element, ast.NamedType) and element.name.text == "vector"
+                if not vector or size < 1:
+                    report(
+                        problems.BadValue(
+                            span=span,
+                            what="a type with a size",
+                            wanted="`vector[n]` with n from 1",
+                            found="another",
+                        )
+                    )
+                    return None
+                return types.Vector(size)
+            inner = resolve_type(element, report)
+            return types.ListOf(inner) if inner else None
+        case ast.MaybeType(inner_expression, _):
+            inner = resolve_type(inner_expression, report)
+            return types.maybe(inner) if inner else None
+        case ast.RecordType(columns, _):
+            fields: dict[str, types.Field] = {}
+            sound = True
+            for column in columns:
+                type_ = resolve_type(column.type, report)
+                if column.name.text.lower() in (name.lower() for name in fields):
+                    report(
+                        problems.ColumnTwice(
+                            span=column.name.span, name=column.name.text, owner="this record"
+                        )
+                    )
+                    sound = False
+                if type_ is None:
+                    sound = False
+                else:
+                    fields[column.name.text] = types.Field(column.name.text, type_)
+            return types.Record(tuple(fields.values())) if sound else None
+
+
+def described(value: ast.Value) -> str:
+    """A value as a message names it."""
+    match value:
+        case ast.String(text):
+            return f'"{text}"' if len(text) < 40 else f'"{text[:36]} …"'
+        case ast.Literal(None):
+            return "null"
+        case ast.Literal(bool() as truth):
+            return "true" if truth else "false"
+        case ast.Literal(number):
+            return str(number)
+        case ast.ListValue():
+            return "a list"
+        case ast.ParameterValue(name):
+            return f"`${name}`"
+        case ast.Apply(function):
+            return f"`{function}(…)`"
+        case _:
+            return f"the column `{value}`"
+
+
+def resolve_value(value: ast.Value, type_: Type, what: str, report: Report) -> tuple[Any] | None:
+    """A literal as a value of the type, in a tuple of one; None where a problem was reported."""
+    match value:
+        case ast.String(text):
+            found: Any = text
+        case ast.Literal(literal):
+            found = literal
+        case ast.ListValue():
+            inner = types.required(type_)
+            if isinstance(inner, types.ListOf):
+                items = [resolve_value(item, inner.element, what, report) for item in value.items]
+                return None if None in items else ([item[0] for item in items if item],)
+            found = ...
+        case _:
+            found = ...
+    if found is not ...:
+        taken = take(found, type_)
+        if taken:
+            return taken
+    options = [str(v) for v in type_.values] if isinstance(type_, types.Choice) else []
+    report(
+        problems.BadValue(
+            span=value.span,
+            what=what,
+            wanted=_wanted(type_),
+            found=described(value),
+            near=nearest(str(found), options) if options else None,
+        )
+    )
+    return None
+
+
+def _wanted(type_: Type) -> str:
+    match type_:
+        case types.Choice():
+            return f"one of `{types.name(type_)}`"
+        case types.Maybe(inner):
+            return f"{_wanted(inner)} or null"
+        case types.Text():
+            return "text in quotes"
+        case types.Int():
+            return "a whole number"
+        case types.Float():
+            return "a number"
+        case types.Bool():
+            return "true or false"
+        case types.ListOf(element):
+            return f"a list of `{types.name(element)}`"
+        case _:
+            return f"`{types.name(type_)}`"
+
+
+def take(value: Any, type_: Type) -> tuple[Any] | None:  # noqa: ANN401 - any value of the language
+    """The value if the type has it, in a tuple of one."""
+    match type_:
+        case types.Maybe(inner):
+            return (None,) if value is None else take(value, inner)
+        case types.Text():
+            return (value,) if isinstance(value, str) else None
+        case types.Bool():
+            return (value,) if isinstance(value, bool) else None
+        case types.Int():
+            return (value,) if isinstance(value, int) and not isinstance(value, bool) else None
+        case types.Float():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            return (float(value),) if number else None
+        case types.Choice(values):
+            same = [
+                v for v in values if v == value and isinstance(v, str) == isinstance(value, str)
+            ]
+            return (same[0],) if same and not isinstance(value, bool) else None
+        case types.ListOf(element):
+            items = [take(item, element) for item in value] if isinstance(value, list) else [None]
+            return None if None in items else ([item[0] for item in items if item],)
+        case types.Json():
+            return (value,)
+        case types.Record() | types.Vector() | types.Other():
+            return None
+
+
+def from_text(text: str, type_: Type) -> tuple[Any] | None:
+    """A value as the command line gives it (`-p name=value`), in a tuple of one; None if it is none."""
+    inner = types.required(type_)
+    if isinstance(inner, types.Text) or (
+        isinstance(inner, types.Choice) and isinstance(inner.values[0], str)
+    ):
+        return take(text, inner)
+    try:
+        return take(json.loads(text), type_)
+    except ValueError:
+        return None
+
+
+def assignable(found: Type, wanted: Type) -> bool:
+    """Whether a column of one type can stand where another is declared; nulls are looked at per row."""
+    found, wanted = types.required(found), types.required(wanted)
+    if found == wanted:
+        return True
+    match found, wanted:
+        case types.Int(), types.Float():
+            return True
+        case types.Choice(values), types.Choice(allowed):
+            return set(values) <= set(allowed)
+        case types.Choice(values), _:
+            kinds = {type(value) for value in values}
+            if kinds == {str}:
+                return isinstance(wanted, types.Text)
+            return isinstance(wanted, types.Float) or (
+                isinstance(wanted, types.Int) and kinds == {int}
+            )
+        case types.Text(), types.Choice(values):
+            return isinstance(values[0], str)
+        case ((types.Int() | types.Float()), types.Choice(values)):
+            return not isinstance(values[0], str)
+        case types.ListOf(a), types.ListOf(b):
+            return assignable(a, b)
+        case types.Vector(), types.ListOf(element):
+            return isinstance(element, types.Float)
+        case types.Record(have), types.Record(need):
+            known = {field.name: field.type for field in have}
+            return len(have) == len(need) and all(
+                f.name in known and assignable(known[f.name], f.type) for f in need
+            )
+        case types.Other("NULL"), _:
+            return True
+        case _:
+            return False
