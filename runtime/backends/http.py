@@ -1,0 +1,207 @@
+"""HTTP, as far as backends need it: one connection pool, and the library's errors made ours."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Self
+from urllib.parse import SplitResult, urlsplit
+
+from pyreqwest.client import ClientBuilder
+from pyreqwest.exceptions import PyreqwestError
+from pyreqwest.request import RequestBuilder
+
+from synthc.runtime.backends.protocol import (
+    Answer,
+    CallFailed,
+    Reply,
+    Request,
+    SchemaRefused,
+    Verdict,
+    Wire,
+)
+from synthc.runtime.backends.settings import Redactor
+
+CONNECT_S = 15.0  # a server that takes longer to say hello is not there
+
+
+class Http:
+    """The pool of connections to one server. Use it as an async context manager.
+
+    Redirects are not followed: the key would travel with them. A proxy of the environment applies
+    to all addresses but this machine's own. Raises ValueError (which may quote a secret) where the
+    url or a header cannot be used.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], *, timeout_s: float) -> None:
+        parts = _checked(url)
+        self._before = parts._replace(path=parts.path.rstrip("/"), query="", fragment="").geturl()
+        self._after = f"?{parts.query}" if parts.query else ""
+        self._timeout_s = timeout_s
+        builder = ClientBuilder().follow_redirects(enable=False)
+        builder = builder.default_headers({"content-type": "application/json", **headers})
+        # Also covers a body that comes a byte at a time: it runs until the last one.
+        builder = builder.timeout(timedelta(seconds=timeout_s))
+        builder = builder.connect_timeout(timedelta(seconds=min(timeout_s / 2, CONNECT_S)))
+        if _is_loopback(parts.hostname or ""):
+            builder = builder.no_proxy()
+        self._client = builder.build()
+        self._client.get(self._address("/"))  # raises ValueError now rather than later
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._client.__aexit__(kind, error, trace)
+
+    async def get(self, path: str) -> Reply:
+        """GET `path` below the url. Raises CallFailed when no HTTP answer comes in time."""
+        return await self._send(self._client.get(self._address(path)))
+
+    async def post(self, path: str, body: bytes) -> Reply:
+        """POST JSON to `path` below the url. Raises as `get` does."""
+        return await self._send(self._client.post(self._address(path)).body_bytes(body))
+
+    def _address(self, path: str) -> str:
+        return self._before + path + self._after
+
+    async def _send(self, request: RequestBuilder) -> Reply:
+        # `from None`: the library's errors show the url, and the url may hold a secret.
+        try:
+            response = await request.build().send()
+            body = await response.bytes()
+        except PyreqwestError as error:
+            raise self._failed(error) from None
+        return Reply(response.status, response.headers, body.to_bytes())
+
+    def _failed(self, error: PyreqwestError) -> CallFailed:
+        causes = _causes(error)
+        if not isinstance(error, TimeoutError):
+            # The innermost cause says most, and the outer ones repeat the url.
+            return CallFailed(Verdict.RETRY, "connection", (causes or [error.message])[-1])
+        if any("(Connect)" in cause for cause in causes):
+            return CallFailed(Verdict.RETRY, "connection", "no connection in time")
+        said = f"no whole answer within {self._timeout_s:g} s"
+        return CallFailed(Verdict.RETRY, "timeout", said)
+
+
+class Once:
+    """A backend that sends each request once (twice where the server knows no schemas)."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        http: Http,
+        redactor: Redactor,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._wire = wire
+        self._http = http
+        self._redactor = redactor
+        self._clock = clock
+        self._schemas = True
+
+    async def complete(self, request: Request) -> Answer:
+        """The answer; raises CallFailed, whose texts are free of secrets."""
+        try:
+            if request.schema is None:
+                return await self._ask(request)
+            if not self._schemas:
+                return await self._ask(replace(request, schema=None))
+            try:
+                return await self._ask(request)
+            except SchemaRefused:
+                answer = await self._ask(replace(request, schema=None))
+                self._schemas = False  # only now is it known that the schema was the trouble
+                return answer
+        except CallFailed as failed:
+            failed.detail = self._redactor.clean(failed.detail)
+            raise
+
+    async def _ask(self, request: Request) -> Answer:
+        path, body = self._wire.build(request)
+        started = self._clock()
+        reply = await self._http.post(path, body)
+        if not 200 <= reply.status <= 299:
+            raise self._wire.classify(reply)
+        return replace(self._wire.read(reply), latency_s=self._clock() - started)
+
+
+def failure(status: int, said: str, wait_s: float | None = None) -> CallFailed:
+    """What an HTTP status other than 2xx means, where a protocol knows no better."""
+    verdict, detail, hint = Verdict.RETRY, said, None
+    if 300 <= status <= 399:
+        verdict = Verdict.STOP
+        detail = f"redirects, which is not followed, as the key would go along: {said}"
+        hint = "set `url` to where the server really is"
+    elif status in {401, 403}:
+        verdict, detail = Verdict.STOP, f"refuses the key: {said}"
+    elif status == 402:
+        verdict, detail, hint = Verdict.STOP, f"wants to be paid: {said}", "top up the account"
+    elif status in {404, 405}:
+        verdict, detail = Verdict.STOP, f"knows no such address or model: {said}"
+        hint = "check `model` and `url`: the url ends before /chat/completions, often in /v1"
+    elif status == 429:
+        verdict = Verdict.WAIT
+    elif 400 <= status <= 499 and status not in {408, 409, 425}:
+        verdict = Verdict.ROW
+    return CallFailed(
+        verdict, f"http_{status}", detail, hint=hint, status=status, retry_after_s=wait_s
+    )
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """The seconds a `Retry-After` asks for, given in seconds or as a date; None without one.
+
+    A date is compared with the server's own `Date` where there is one: the clocks may differ.
+    """
+    text = headers.get("retry-after")
+    if text is None:
+        return None
+    try:
+        return max(0.0, float(text)) if float(text) < float("inf") else None
+    except ValueError:
+        pass
+    try:
+        until = parsedate_to_datetime(text).timestamp()
+        now = (
+            parsedate_to_datetime(headers["date"]).timestamp() if "date" in headers else time.time()
+        )
+    except ValueError:
+        return None
+    return max(0.0, until - now)
+
+
+def _checked(url: str) -> SplitResult:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("it does not start with http:// or https:// and a host")
+    _ = parts.port  # raises ValueError where it is no port
+    return parts
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _causes(error: PyreqwestError) -> list[str]:
+    match error.args:
+        case (_, {"causes": [*causes]}):
+            return [cause["message"] for cause in causes]
+        case _:
+            return []

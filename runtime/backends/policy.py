@@ -1,0 +1,100 @@
+"""When to ask again: `Retrying(Limited(Once(…), limiter), breaker)`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from synthc.runtime.backends.breaker import Breaker
+from synthc.runtime.backends.limiter import Pace
+from synthc.runtime.backends.protocol import Answer, Backend, CallFailed, Request, Verdict
+from synthc.runtime.errors import RowFailed, Stopped
+
+
+@dataclass(slots=True)
+class Stats:
+    """What a backend did so far; `limit` is how many requests may be in flight just now.
+
+    `retries` counts requests sent again after a failure, `rate_limited` those answered 429,
+    `failed` the calls that ended without an answer.
+    """
+
+    calls: int = 0
+    retries: int = 0
+    rate_limited: int = 0
+    failed: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    limit: int = 0
+
+
+class Retrying:
+    """A backend that asks again, `attempts` times in all; a 429 is not an attempt."""
+
+    def __init__(
+        self, inner: Backend, breaker: Breaker, *, attempts: int, pace: Pace, stats: Stats
+    ) -> None:
+        self._inner = inner
+        self._breaker = breaker
+        self._attempts = attempts
+        self._pace = pace
+        self._stats = stats
+        self._answered_at = float("-inf")
+
+    async def complete(self, request: Request) -> Answer:
+        """The answer; raises RowFailed for this row, Stopped for the backend."""
+        self._stats.calls += 1
+        try:
+            async with self._breaker:
+                answer = await self._insist(request)
+        except (RowFailed, Stopped):
+            self._stats.failed += 1
+            raise
+        self._stats.input_tokens += answer.input_tokens or 0
+        self._stats.output_tokens += answer.output_tokens or 0
+        return answer
+
+    async def _insist(self, request: Request) -> Answer:
+        failures = waits = 0
+        waiting_since = 0.0
+        while True:
+            try:
+                answer = await self._inner.complete(request)
+            except CallFailed as failed:
+                if failed.status is not None:
+                    self._breaker.reached(answered=False)
+                match failed.verdict:
+                    case Verdict.STOP:
+                        raise self._breaker.trip(failed) from None
+                    case Verdict.ROW:
+                        self._breaker.reached(answered=True)
+                        raise RowFailed(failed.reason, failed.detail) from None
+                    case Verdict.WAIT:
+                        waits += 1
+                        waiting_since = waiting_since if waits > 1 else self._pace.clock()
+                        self._stats.rate_limited += 1
+                        self._check_patience(failed, waiting_since)
+                    case Verdict.RETRY:
+                        failures += 1
+                        if failures == self._attempts:
+                            raise self._breaker.gave_up(failed, failures) from None
+                        self._stats.retries += 1
+                wait_s = self._pace.wait_s(failures + waits, failed.retry_after_s)
+            else:
+                self._breaker.reached(answered=True)
+                self._answered_at = self._pace.clock()
+                return replace(answer, attempts=failures + 1) if failures else answer
+            await self._pace.sleep(wait_s)
+
+    def _check_patience(self, failed: CallFailed, waiting_since: float) -> None:
+        patience_s = self._pace.patience_s
+        wanted_s = failed.retry_after_s or 0.0
+        if wanted_s > patience_s:
+            why = f"wants no request for {wanted_s / 60:.0f} minutes: {failed.detail}"
+            raise self._breaker.trip(failed, why) from None
+        if self._pace.clock() - waiting_since < patience_s:
+            return
+        if self._answered_at > waiting_since:
+            # Others are answered: it is this request that never fits into the limit.
+            raise RowFailed(failed.reason, failed.detail) from None
+        why = f"said “too many requests” for {patience_s / 60:.0f} minutes: {failed.detail}"
+        raise self._breaker.trip(failed, why) from None

@@ -1,0 +1,133 @@
+"""The seams: what a backend is to the engine, and what a wire protocol is to a backend.
+
+    Backend.complete(request) -> answer     what the engine sees
+    Wire.build, .read, .classify            how one vendor's HTTP says the same
+
+Between the two stand small backends that wrap one another: `Retrying(Limited(Once(wire, http)))`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation: `role` is "system", "user" or "assistant"."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked. `schema` is the JSON schema wanted of the answer; not all servers heed it."""
+
+    messages: tuple[Message, ...]
+    schema: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: `model` and the token counts as the server says, None where it does not.
+
+    `latency_s` is the time of the request that was answered, `attempts` counts it and those that
+    failed before it.
+    """
+
+    text: str
+    model: str
+    finish_reason: str
+    input_tokens: int | None
+    output_tokens: int | None
+    latency_s: float = 0.0
+    attempts: int = 1
+
+
+class Backend(Protocol):
+    """Something that answers."""
+
+    async def complete(self, request: Request) -> Answer:
+        """The answer to `request`.
+
+        What the engine holds raises RowFailed (this row only) and Stopped (the run); the parts it
+        is made of raise CallFailed to one another.
+        """
+        ...
+
+
+class Verdict(Enum):
+    """What a failed request means for what comes next."""
+
+    RETRY = "ask again: it may pass"
+    WAIT = "ask again later: the server is full, which is no fault of the request"
+    ROW = "this request is refused; others may be answered"
+    STOP = "nothing will be answered until a person changes something"
+
+
+class CallFailed(Exception):  # noqa: N818 - what happened to a call, not an error of the program
+    """One HTTP request was not answered.
+
+    `reason` is one word (`http_500`, `timeout`, `connection`, `bad_answer`), `detail` a phrase that
+    says what happened, `hint` what a person may do, `status` what HTTP said, if it said anything,
+    `retry_after_s` how long the server wants to be left alone.
+    """
+
+    def __init__(
+        self,
+        verdict: Verdict,
+        reason: str,
+        detail: str,
+        *,
+        hint: str | None = None,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.verdict = verdict
+        self.reason = reason
+        self.detail = detail
+        self.hint = hint
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+    @property
+    def overload(self) -> bool:
+        """Whether fewer requests at once would have helped."""
+        return self.reason == "timeout" or self.status in {408, 429, 503, 504, 524, 529}
+
+
+class SchemaRefused(CallFailed):
+    """The server cannot be asked for JSON of a schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP response, read whole: the names of `headers` are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Wire(Protocol):
+    """One vendor's way to say it over HTTP."""
+
+    def headers(self, api_key: str) -> dict[str, str]:
+        """The headers that carry the key."""
+        ...
+
+    def build(self, request: Request) -> tuple[str, bytes]:
+        """Where to POST what: a path below the backend's url, and a JSON body."""
+        ...
+
+    def read(self, reply: Reply) -> Answer:
+        """The answer in a reply of status 2xx; raises CallFailed where there is none."""
+        ...
+
+    def classify(self, reply: Reply) -> CallFailed:
+        """What a reply of any other status means."""
+        ...
