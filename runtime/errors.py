@@ -26,13 +26,16 @@ class Stopped(RunError):
     exit_code = 3
 
 
-class RowFailed(Exception):  # noqa: N818 - what happened to a row, not an error of the program
+class RowFailed(Exception):
     """One row cannot have a value: it is recorded with its reason and the others go on.
 
-    `reason` is one word that groups failures (`null_input`, `contract`, `http_500`, `sql`, …).
+    `reason` is one word that groups failures (`null`, `contract`, `http_500`, `sql`, …). The engine
+    adds `what` failed (a column) and its `place` in the spec.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+        self.what = ""
+        self.place = ""

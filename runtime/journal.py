@@ -1,0 +1,151 @@
+"""What a run writes, gathered and committed by one thread: an answered call is on disk within a second."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeVar
+
+from synthc.compiler.types import Field
+from synthc.runtime.store import CALL_COLUMNS, FAILURE_COLUMNS, Store, StoredAnswer, transaction
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FLUSH_S = 0.3
+"""Seconds between commits. A kill loses at most the answers of this long and of one commit."""
+
+FLUSH_ROWS = 5_000
+"""Records that make a commit start early, so that memory stays small."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Records of one target that are not written yet."""
+
+    fields: tuple[Field, ...]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Journal:
+    """The store seen from the event loop.
+
+    `async with Journal(store)` commits now and then and at its end. Records that cannot be written
+    raise where the next one is added, and at the end: nothing is lost silently.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._thread = ThreadPoolExecutor(1, "store")
+        self._pending: dict[str, _Pending] = {}
+        self._statuses: dict[int, list[tuple[int, str, str]]] = {}
+        self._size = 0
+        self._recent: dict[bytes, StoredAnswer] = {}
+        self._wake = asyncio.Event()
+        self._error: BaseException | None = None
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def __aenter__(self) -> Journal:
+        self._task = asyncio.create_task(self._keep_flushing())
+        return self
+
+    async def __aexit__(self, *_rest: object) -> None:
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        try:
+            await self.flush()
+        finally:
+            self._thread.shutdown(wait=True)
+
+    async def do(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run something on the store's thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
+
+    # Writing
+
+    def call(self, digest: bytes, answer: StoredAnswer, record: dict[str, Any]) -> None:
+        """Keep an answered call."""
+        self._recent[digest] = answer
+        self._add("synth.calls", CALL_COLUMNS, {"digest": digest, **record})
+
+    def failure(self, record: dict[str, Any]) -> None:
+        """Keep what a row could not have."""
+        self._add("synth.failures", FAILURE_COLUMNS, record)
+
+    def row(self, number: int, fields: tuple[Field, ...], record: dict[str, Any]) -> None:
+        """Keep a finished row of the table that was begun by the number."""
+        self._add(f"staged_{number}", fields, record)
+
+    def status(self, number: int, ordinal: int, key: str, status: str) -> None:
+        """Keep what became of a row."""
+        self._statuses.setdefault(number, []).append((ordinal, key, status))
+        self._grow()
+
+    def _add(self, target: str, fields: tuple[Field, ...], record: dict[str, Any]) -> None:
+        pending = self._pending.get(target)
+        if pending is None:
+            pending = self._pending[target] = _Pending(fields)
+        pending.rows.append(record)
+        self._grow()
+
+    def _grow(self) -> None:
+        if self._error:
+            raise self._error
+        self._size += 1
+        if self._size >= FLUSH_ROWS:
+            self._wake.set()
+            self._room.clear()
+
+    async def room(self) -> None:
+        """Wait while more is pending than memory should hold."""
+        await self._room.wait()
+
+    async def flush(self) -> None:
+        """Commit everything that is pending."""
+        if self._error:
+            raise self._error
+        pending, self._pending = self._pending, {}
+        statuses, self._statuses = self._statuses, {}
+        recent = list(self._recent)
+        self._size = 0
+        if pending or statuses:
+            await self.do(self._write, pending, statuses)
+        for digest in recent:
+            del self._recent[digest]
+        self._room.set()
+
+    def _write(
+        self, pending: dict[str, _Pending], statuses: dict[int, list[tuple[int, str, str]]]
+    ) -> None:
+        with transaction(self.store.connection):
+            for target, records in pending.items():
+                self.store.append(target, records.fields, records.rows)
+            for number, rows in statuses.items():
+                self.store.append_statuses(number, rows)
+
+    async def _keep_flushing(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), FLUSH_S)
+            self._wake.clear()
+            try:
+                await self.flush()
+            except Exception as error:  # noqa: BLE001 - raised again where records are added
+                self._error = error
+                self._room.set()
+                return
+
+    # Reading
+
+    async def answers(self, digests: Sequence[bytes]) -> Sequence[StoredAnswer | Exception | None]:
+        """For each call identity its answer, if it was ever answered."""
+        recent = [self._recent.get(digest) for digest in digests]
+        missing = [d for d, known in zip(digests, recent, strict=True) if known is None]
+        stored = await self.do(self.store.answers, missing) if missing else {}
+        return [known or stored.get(d) for d, known in zip(digests, recent, strict=True)]

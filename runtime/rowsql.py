@@ -1,0 +1,90 @@
+"""SQL over single rows, run in bulk: the rows that are ready together are one query.
+
+It runs in an in-memory DuckDB of its own that can reach no file and no table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import duckdb
+
+from synthc.compiler import plan, types
+from synthc.compiler.types import Field
+from synthc.runtime import arrow
+from synthc.runtime.batcher import Batcher
+from synthc.runtime.errors import RowFailed
+
+_ROW = "row"
+_NUMBER = "·n"
+
+
+class RowSql:
+    """The connection that all row-wise SQL of a run shares, on a thread of its own."""
+
+    def __init__(self) -> None:
+        self._connection = duckdb.connect(
+            ":memory:",
+            config={
+                "python_enable_replacements": False,
+                "enable_external_access": False,
+                "threads": 1,
+            },
+        )
+        self._connection.execute("SET lock_configuration = true")
+        self._thread = ThreadPoolExecutor(1, "row-sql")
+
+    def close(self) -> None:
+        """End the thread and forget the connection."""
+        self._thread.shutdown(wait=True)
+        self._connection.close()
+
+    def expression(self, op: plan.Compute) -> Batcher[Mapping[str, Any], tuple[Any, ...]]:
+        """What computes an operation's fields for a row's values."""
+        return self._batcher(op.sql, op.inputs, op.fields)
+
+    def condition(self, op: plan.Filter) -> Batcher[Mapping[str, Any], tuple[Any, ...]]:
+        """What tells whether a row is kept: a tuple of one, true, false or null."""
+        sql = f"SELECT ({op.sql}\n) AS kept FROM {_ROW}"
+        return self._batcher(sql, op.inputs, (Field("kept", types.Bool()),))
+
+    def _batcher(
+        self, sql: str, inputs: tuple[Field, ...], outputs: tuple[Field, ...]
+    ) -> Batcher[Mapping[str, Any], tuple[Any, ...]]:
+        numbered = (Field(_NUMBER, types.Int()), *inputs)  # a table needs a column to have rows
+        schema = arrow.schema(self._connection, numbered)
+        readers = [
+            (output.name, output.type if arrow.has_json(output.type) else None)
+            for output in outputs
+        ]
+
+        def compute(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...] | Exception]:
+            try:
+                columns: dict[str, list[Any]] = {
+                    field.name: [row[field.name] for row in rows] for field in inputs
+                }
+                columns[_NUMBER] = list(range(len(rows)))
+                self._connection.register(_ROW, arrow.table(columns, numbered, schema))
+                result = self._connection.sql(sql).to_arrow_table()
+            except Exception as error:  # noqa: BLE001 - of one row: the others must not share it
+                if len(rows) == 1:
+                    return [RowFailed("sql", str(error).split("\n")[0])]
+                half = len(rows) // 2
+                return compute(rows[:half]) + compute(rows[half:])
+            made: list[list[Any]] = []
+            for name, json_type in readers:
+                values = result.column(name).to_pylist()
+                if json_type is not None:
+                    values = [arrow.from_cell(value, json_type) for value in values]
+                made.append(values)
+            return list(zip(*made, strict=True))
+
+        async def run(
+            rows: Sequence[Mapping[str, Any]],
+        ) -> Sequence[tuple[Any, ...] | Exception]:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, compute, rows)
+
+        return Batcher(run)

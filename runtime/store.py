@@ -1,0 +1,325 @@
+"""The store: one DuckDB file with the user's tables in `main` and everything about runs in `synth`.
+
+Nothing here is asynchronous: a run calls it from one thread (`Journal`), so that the event loop never
+waits for the disk and DuckDB sees one writer.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from synthc.compiler import plan, types
+from synthc.compiler.types import Field
+from synthc.runtime import arrow
+from synthc.runtime.errors import RunError
+
+FORMAT = 1
+"""The version of the schema `synth`. A database of another one is never touched."""
+
+_SCHEMA = """
+CREATE SCHEMA synth;
+CREATE TABLE synth.meta (format INTEGER NOT NULL);
+CREATE TABLE synth.runs (
+    run_id INTEGER NOT NULL, spec VARCHAR, seed BIGINT, plan VARCHAR,
+    started_at TIMESTAMP, ended_at TIMESTAMP, status VARCHAR);
+CREATE TABLE synth.tables (
+    table_name VARCHAR NOT NULL, fingerprint VARCHAR, status VARCHAR, run_id INTEGER,
+    rows_in BIGINT, kept BIGINT, dropped BIGINT, failed BIGINT, not_asked BIGINT);
+CREATE TABLE synth.rows (
+    table_name VARCHAR NOT NULL, row_key VARCHAR NOT NULL, ordinal BIGINT, position BIGINT,
+    status VARCHAR);
+CREATE TABLE synth.calls (
+    digest BLOB NOT NULL, run_id INTEGER, table_name VARCHAR, row_key VARCHAR, "column" VARCHAR,
+    backend VARCHAR, model VARCHAR, request VARCHAR, answer VARCHAR, finish_reason VARCHAR,
+    input_tokens BIGINT, output_tokens BIGINT, latency_s DOUBLE, attempts INTEGER, reask INTEGER,
+    answered_at TIMESTAMP);
+CREATE TABLE synth.failures (
+    run_id INTEGER, table_name VARCHAR, row_key VARCHAR, "column" VARCHAR, reason VARCHAR,
+    detail VARCHAR, stops_row BOOLEAN, place VARCHAR);
+"""
+
+CALL_COLUMNS = (
+    Field("digest", types.Other("BLOB")),
+    Field("run_id", types.Other("INTEGER")),
+    Field("table_name", types.Text()),
+    Field("row_key", types.Text()),
+    Field("column", types.Text()),
+    Field("backend", types.Text()),
+    Field("model", types.Text()),
+    Field("request", types.Text()),
+    Field("answer", types.Text()),
+    Field("finish_reason", types.Text()),
+    Field("input_tokens", types.Int()),
+    Field("output_tokens", types.Int()),
+    Field("latency_s", types.Float()),
+    Field("attempts", types.Other("INTEGER")),
+    Field("reask", types.Other("INTEGER")),
+    Field("answered_at", types.Other("TIMESTAMP")),
+)
+FAILURE_COLUMNS = (
+    Field("run_id", types.Other("INTEGER")),
+    Field("table_name", types.Text()),
+    Field("row_key", types.Text()),
+    Field("column", types.Text()),
+    Field("reason", types.Text()),
+    Field("detail", types.Text()),
+    Field("stops_row", types.Bool()),
+    Field("place", types.Text()),
+)
+_STATUS_COLUMNS = (
+    Field("ordinal", types.Int()),
+    Field("row_key", types.Text()),
+    Field("status", types.Text()),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """An answer that was paid for: what an ask needs of it."""
+
+    text: str
+    model: str
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of a table's rows. `rows_in` is the sum of the others."""
+
+    rows_in: int = 0
+    kept: int = 0
+    dropped: int = 0
+    failed: int = 0
+    not_asked: int = 0
+
+
+class Store:
+    """An open database. Raises RunError where the file cannot be used."""
+
+    def __init__(self, path: Path, readable: Sequence[Path] = ()) -> None:
+        """Open or make the database; its SQL can read the files of `readable` and no others."""
+        self.path = path
+        existed = path.exists()
+        self._connection = connect(path)
+        try:
+            if existed:
+                check_format(self._connection, path)
+            else:
+                self._connection.execute(_SCHEMA)
+                self._connection.execute("INSERT INTO synth.meta VALUES (?)", [FORMAT])
+            # A checkpoint inside a commit would stall it; one is made when the store is closed.
+            self._connection.execute("SET wal_autocheckpoint = '1GB'")
+            self._connection.execute("SET enable_progress_bar = false")
+            self._connection.execute("SET allowed_paths = ?", [[str(file) for file in readable]])
+            self._connection.execute("SET enable_external_access = false")
+            self._connection.execute("SET lock_configuration = true")
+        except duckdb.Error as error:
+            self._connection.close()
+            raise unusable(path, error) from None
+        except RunError:
+            self._connection.close()
+            raise
+        self.run_id = 0
+        self._schemas: dict[str, Any] = {}
+
+    def close(self) -> None:
+        """Write everything into the file itself, and close it."""
+        self._connection.close()
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """For reading sources and exporting, on the store's own thread."""
+        return self._connection
+
+    # Runs and tables
+
+    def start_run(self, plan_: plan.Plan) -> None:
+        """Note that a run begins."""
+        row = first(self._connection, "SELECT coalesce(max(run_id), 0) FROM synth.runs")
+        self.run_id = (row[0] if row else 0) + 1
+        self._connection.execute(
+            "INSERT INTO synth.runs VALUES (?, ?, ?, ?, ?, NULL, 'running')",
+            [self.run_id, plan_.spec, plan_.seed, plan.encode(plan_).decode(), now()],
+        )
+
+    def finish_run(self, status: str) -> None:
+        """Note how the run ended: `done`, `stopped` or `interrupted`."""
+        self._connection.execute(
+            "UPDATE synth.runs SET ended_at = ?, status = ? WHERE run_id = ?",
+            [now(), status, self.run_id],
+        )
+
+    def done(self, table: str, fingerprint: str) -> Counts | None:
+        """The counts of a table that is complete and made of just these things, else None."""
+        row = first(
+            self._connection,
+            "SELECT rows_in, kept, dropped, failed, not_asked FROM synth.tables"
+            " WHERE table_name = ? AND fingerprint = ? AND status = 'done'",
+            [table, fingerprint],
+        )
+        exists = first(
+            self._connection,
+            "SELECT 1 FROM duckdb_tables() WHERE schema_name = 'main' AND table_name = ?",
+            [table],
+        )
+        return Counts(*row) if row and exists else None
+
+    # Rows on their way
+
+    def begin(self, number: int, table: plan.Table) -> None:
+        """Make room for a table's rows, which come in any order; forget its old failures."""
+        columns = ", ".join(f"{types.quote(o.name)} {types.sql(o.type)}" for o in table.outputs)
+        comma = ", " if columns else ""
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE staged_{number} (ordinal BIGINT{comma}{columns})"
+        )
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE statuses_{number}"
+            " (ordinal BIGINT, row_key VARCHAR, status VARCHAR)"
+        )
+        self._connection.execute("DELETE FROM synth.failures WHERE table_name = ?", [table.name])
+
+    def append(
+        self, target: str, fields: Sequence[Field], rows: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Add rows to a table in one statement, through Arrow."""
+        if not rows:
+            return
+        schema = self._schemas.get(target)
+        if schema is None:
+            schema = self._schemas[target] = arrow.schema(self._connection, fields)
+        columns = {field.name: [row[field.name] for row in rows] for field in fields}
+        batch = arrow.table(columns, fields, schema)
+        self._connection.register("synth_batch", batch)
+        self._connection.execute(f"INSERT INTO {target} SELECT * FROM synth_batch")
+        self._connection.unregister("synth_batch")
+
+    def append_statuses(self, number: int, rows: Sequence[tuple[int, str, str]]) -> None:
+        """Note what became of rows: (ordinal, row key, status)."""
+        names = [field.name for field in _STATUS_COLUMNS]
+        records = [dict(zip(names, row, strict=True)) for row in rows]
+        self.append(f"statuses_{number}", _STATUS_COLUMNS, records)
+
+    def publish(
+        self, number: int, table: plan.Table, fingerprint: str, status: str, counts: Counts
+    ) -> None:
+        """Put the table in place, whole: its rows in their source's order, its keys, its counts."""
+        name = types.quote(table.name)
+        columns = ", ".join(types.quote(output.name) for output in table.outputs)
+        with transaction(self._connection):
+            self._connection.execute(
+                f"CREATE OR REPLACE TABLE main.{name} AS"
+                f" SELECT {columns} FROM staged_{number} ORDER BY ordinal"
+            )
+            self._connection.execute("DELETE FROM synth.rows WHERE table_name = ?", [table.name])
+            self._connection.execute(
+                "INSERT INTO synth.rows SELECT ?, row_key, ordinal, CASE WHEN status = 'kept' THEN"
+                " row_number() OVER (PARTITION BY status = 'kept' ORDER BY ordinal) - 1 END, status"
+                f" FROM statuses_{number} ORDER BY ordinal",
+                [table.name],
+            )
+            self._connection.execute("DELETE FROM synth.tables WHERE table_name = ?", [table.name])
+            self._connection.execute(
+                "INSERT INTO synth.tables VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    table.name,
+                    fingerprint,
+                    status,
+                    self.run_id,
+                    counts.rows_in,
+                    counts.kept,
+                    counts.dropped,
+                    counts.failed,
+                    counts.not_asked,
+                ],
+            )
+            self._connection.execute(f"DROP TABLE staged_{number}")
+            self._connection.execute(f"DROP TABLE statuses_{number}")
+
+    # Calls
+
+    def answers(self, digests: Iterable[bytes]) -> dict[bytes, StoredAnswer]:
+        """The answers that are there already, by call identity: one query for many."""
+        wanted = list(digests)
+        self._connection.register("synth_wanted", arrow.binary_column("digest", wanted))
+        rows = self._connection.execute(
+            "SELECT digest, answer, model, finish_reason FROM synth.calls"
+            " SEMI JOIN synth_wanted USING (digest)"
+        ).fetchall()
+        self._connection.unregister("synth_wanted")
+        return {bytes(digest): StoredAnswer(*rest) for digest, *rest in rows}
+
+
+class transaction:  # noqa: N801 - reads as a keyword
+    """`with transaction(connection):` commits at its end, or leaves everything as it was."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN TRANSACTION")
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+def first(
+    connection: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any] = ()
+) -> tuple[Any, ...] | None:
+    """The first row of a small result, read to its end: an unread one would block the connection."""
+    rows = connection.execute(query, values or None).fetchall()
+    return rows[0] if rows else None
+
+
+def connect(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """Open a database file. Raises RunError where it cannot be."""
+    try:
+        return duckdb.connect(
+            str(path), read_only=read_only, config={"python_enable_replacements": False}
+        )
+    except duckdb.Error as error:
+        raise unusable(path, error) from None
+
+
+def check_format(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Raise RunError where a database is not one of ours, or of another format version."""
+    try:
+        row = first(connection, "SELECT format FROM synth.meta")
+    except duckdb.Error:
+        raise RunError(
+            f"{path.name} is no database of synthc's",
+            hint="choose another with `-d FILE`; this one was not touched",
+        ) from None
+    if row is None or row[0] != FORMAT:
+        found = row[0] if row else "none"
+        raise RunError(
+            f"{path.name} has the format {found}, and this version of synthc writes {FORMAT}",
+            hint="use the version that made it, or `--fresh` to move it aside; it was not touched",
+        )
+
+
+def unusable(path: Path, error: duckdb.Error) -> RunError:
+    """Why a database file cannot be used, in words."""
+    text = str(error)
+    if "lock" in text.lower():
+        return RunError(
+            f"{path.name} is in use by another process",
+            hint="wait until its run ends, or stop it; a run can be continued",
+        )
+    if "not a valid DuckDB" in text or "magic bytes" in text or "Serialization" in text:
+        return RunError(
+            f"{path.name} is no DuckDB database, or it is damaged",
+            hint="move it away, or choose another with `-d FILE`; it was not touched",
+        )
+    return RunError(f"{path.name} cannot be opened: {text.split(chr(10), maxsplit=1)[0]}")
+
+
+def now() -> datetime.datetime:
+    """The time, in UTC, as DuckDB's TIMESTAMP takes it."""
+    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
