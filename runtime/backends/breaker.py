@@ -98,5 +98,5 @@ class Breaker:
 
 def _current_task() -> asyncio.Task[object]:
     task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - coroutines run in tasks
+    assert task is not None
     return task

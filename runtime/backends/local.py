@@ -102,8 +102,8 @@ class LocalServers:
             start_new_session=True,  # Ctrl-C is for the run, which still wants its answers
         )
         self._stack.push_async_callback(_stop, process)
-        assert process.stdin is not None  # noqa: S101 - it is a PIPE
-        assert process.stdout is not None  # noqa: S101
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(key.encode() + b"\n")
         try:
             async with asyncio.timeout(READY_S):
@@ -168,7 +168,7 @@ def main() -> None:
     parent.join()
 
 
-def _server(options: argparse.Namespace, key: str) -> Any:  # noqa: ANN401 - it has no types
+def _server(options: argparse.Namespace, key: str) -> Any:
     llama: Any = importlib.import_module("xllamacpp")
     params = llama.CommonParams()
     params.model.path = options.model

