@@ -44,6 +44,12 @@ class String:
         end_line, end_column = self._position(last)
         return Span(self.span.file, line, column, end_line, end_column)
 
+    @property
+    def inner(self) -> Span:
+        """The place of the text without its quotes, where that is on one line."""
+        place = self.at(0, len(self.text)) if self.text.strip() else self.span
+        return place if place.line == place.end_line else self.span
+
     def _position(self, offset: int) -> tuple[int, int]:
         before = self.literal[:offset]
         newlines = before.count("\n")

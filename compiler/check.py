@@ -13,10 +13,10 @@ from typing import Any
 
 from synthc.compiler import ast, settings, tables, tasks, typed, types
 from synthc.compiler.diagnostics import catalogue as problems
-from synthc.compiler.diagnostics.problem import Problem
+from synthc.compiler.diagnostics.problem import Problem, nearest
 from synthc.compiler.sql import Binder
 from synthc.compiler.types import Type
-from synthc.compiler.values import from_text, resolve_type, resolve_value
+from synthc.compiler.values import from_text, resolve_type, resolve_value, wanted
 
 Report = Callable[[Problem], None]
 
@@ -32,7 +32,7 @@ _KINDS: Mapping[type, str] = {
 def check(
     spec: ast.Spec, given: Mapping[str, str], base: Path
 ) -> tuple[typed.Spec | None, list[Problem]]:
-    """The typed spec (None where it has errors) and the problems, in the order of their places.
+    """The typed spec (None where it has errors) and the problems, in no order.
 
     `given` holds the parameters of the command line, `base` is the folder that paths start from.
     """
@@ -41,14 +41,19 @@ def check(
     broken = spec.broken
 
     def report(problem: Problem) -> None:
-        follows = isinstance(problem, problems.UnknownDeclaration | problems.UnknownParameter)
-        if not (follows and problem.name in broken):
+        match problem:
+            case problems.UnknownDeclaration() | problems.UnknownParameter():
+                follows = problem.name in broken
+            case problems.UsingMissing(known=()):
+                follows = problem.kind in broken
+            case _:
+                follows = False
+        if not follows:
             found.append(problem)
 
     checked = _check(spec, given, base, report)
-    ordered = sorted(found, key=lambda p: (p.span.line, p.span.column))
     sound = not any(problem.severity == "error" for problem in found)
-    return (checked if sound else None), ordered
+    return (checked if sound else None), found
 
 
 def _check(
@@ -129,12 +134,14 @@ def _constants(
         if name in given:
             value = from_text(given[name], type_)
             if value is None:
+                options = type_.values if isinstance(type_, types.Choice) else ()
                 report(
                     problems.BadValue(
                         span=node.type.span,
                         what=f"`-p {name}`",
-                        wanted=f"`{types.name(type_)}`",
+                        wanted=wanted(type_),
                         found=f"`{given[name]}`",
+                        near=nearest(given[name], [str(value) for value in options]),
                     )
                 )
         constants[name] = (value[0] if value else None, type_)
@@ -143,7 +150,12 @@ def _constants(
 
 def _in_order(nodes: Mapping[str, ast.Table], binder: Binder, report: Report) -> list[ast.Table]:
     """The tables, each after those it reads; those in a circle are reported and left out."""
-    needs = {name: [n for n in _needs(node, binder) if n in nodes] for name, node in nodes.items()}
+    # In SQL names are the same whatever their case.
+    known = {name.lower(): name for name in nodes}
+    needs = {
+        name: [known[n.lower()] for n in _needs(node, binder) if n.lower() in known]
+        for name, node in nodes.items()
+    }
     order: list[ast.Table] = []
     done: set[str] = set()
     circular: set[str] = set()

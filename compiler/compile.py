@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from synthc.compiler.ast import Parameter
 from synthc.compiler.check import check
 from synthc.compiler.diagnostics.problem import Problem
 from synthc.compiler.lower import lower
@@ -18,11 +19,15 @@ DEFAULT_SEED = 42
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A plan, or None where there are errors; what there is to say; the texts that places are in."""
+    """A plan, or None where there are errors; what there is to say; the texts that places are in.
+
+    `parameters` names what the spec can be given.
+    """
 
     plan: Plan | None
     problems: tuple[Problem, ...]
     sources: Mapping[str, str]
+    parameters: tuple[str, ...]
 
 
 def compile_spec(
@@ -44,9 +49,12 @@ def compile_text(
 ) -> Compiled:
     """Compile the text of a spec: `name` stands in places and in the plan, `base` is where paths start."""
     spec, unreadable = parse(text, name)
+    parameters = tuple(d.name.text for d in spec.declarations if isinstance(d, Parameter))
     checked, problems = check(spec, given or {}, base)
     found = sorted((*unreadable, *problems), key=lambda p: (p.span.line, p.span.column))
     sources = {name: text.replace("\r\n", "\n").removeprefix("\ufeff")}
-    if checked is None or any(problem.severity == "error" for problem in found):
-        return Compiled(None, tuple(found), sources)
-    return Compiled(optimise(lower(checked, name, seed)), tuple(found), sources)
+    # What is unused may be so only because of an error: warnings wait until there is none.
+    errors = tuple(problem for problem in found if problem.severity == "error")
+    if checked is None or errors:
+        return Compiled(None, errors, sources, parameters)
+    return Compiled(optimise(lower(checked, name, seed)), tuple(found), sources, parameters)

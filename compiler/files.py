@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+
 from synthc.compiler import ast, plan, types
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem, nearest
@@ -65,4 +66,4 @@ def readable(message: str, files: list[Path]) -> str:
     text = message.split("\n", maxsplit=1)[0].split("Error: ", 1)[-1]
     for file in files:
         text = text.replace(str(file), file.name)
-    return text.rstrip(".").replace('"', "`")
+    return text.rstrip(". ").replace('"', "`")

@@ -152,10 +152,10 @@ class _Chain:
                 continue
             part = Field(path[1], _part(known[name], path[1]))
             before = fields[name].type if name in fields else types.Record(())
-            assert isinstance(before, types.Record)  # noqa: S101 - whole structs were taken above
+            assert isinstance(before, types.Record)
             fields[name] = Field(name, types.Record((*before.fields, part)))
             slots = reads.get(name, {})
-            assert isinstance(slots, dict)  # noqa: S101
+            assert isinstance(slots, dict)
             reads[name] = {**slots, path[1]: ref[path[1]]}
         return bound.with_parameters(literals), tuple(fields.values()), reads
 
@@ -447,5 +447,5 @@ class _TaskChain:
 
 def _part(type_: Type, name: str) -> Type:
     record = types.required(type_)
-    assert isinstance(record, types.Record)  # noqa: S101 - the checker looked
+    assert isinstance(record, types.Record)
     return next(part.type for part in record.fields if part.name == name)

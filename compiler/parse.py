@@ -8,49 +8,33 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator
 from importlib import resources
 
 from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
-from synthc.compiler import ast
+from lark.exceptions import UnexpectedInput
+
+from synthc.compiler import ast, syntax
 from synthc.compiler.diagnostics import catalogue as problems
-from synthc.compiler.diagnostics.problem import Problem, nearest
+from synthc.compiler.diagnostics.problem import Problem
 from synthc.compiler.span import Span
 from synthc.compiler.strings import BadEscape, decode
+from synthc.compiler.words import NOT_YET_PRODUCERS, RESERVED
 
-DECLARATIONS = ("param", "backend", "embedder", "task", "table", "export")
-RESERVED = frozenset(
-    (
-        "in",
-        "let",
-        "out",
-        "ask",
-        "sample",
-        "sql",
-        "repeat",
-        "next",
-        "when",
-        "where",
-        "as",
-        "using",
-        "each",
-    )
-)
-NOT_YET_DECLARATIONS = ("use", "type", "mutations", "expect", "test", "tags")
-NOT_YET = frozenset(
-    (*NOT_YET_DECLARATIONS, "extends", "sample", "repeat", "when", "where", "each", "n")
-)
-# Steps, sources, types and contracts of the language that are read as names: the checker refuses them.
-NOT_YET_NAMES = frozenset(
-    ("unnest", "dedup", "draw", "files", "chat", "image", "audio")
-    + ("lines", "sections", "after", "tag", "regex")
-)
+
+class _WholeWords:
+    """Makes the lexer try a name in every state: `input` is never read as `in` and `put`."""
+
+    always_accept = ("NAME",)
+
+    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
+        return stream
 
 
 @functools.cache
 def _parser() -> Lark:
     grammar = resources.files("synthc.grammar").joinpath("synth.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=True)
+    return Lark(grammar, parser="lalr", propagate_positions=True, postlex=_WholeWords())
 
 
 def parse(text: str, file: str) -> tuple[ast.Spec, list[Problem]]:
@@ -67,172 +51,16 @@ def parse(text: str, file: str) -> tuple[ast.Spec, list[Problem]]:
 def _parse_in_pieces(text: str, reader: _Reader) -> tuple[ast.Spec, list[Problem]]:
     declarations: list[ast.Declaration] = []
     broken: set[str] = set()
-    for line, piece in _pieces(text):
+    for line, piece in syntax.pieces(text):
         try:
             tree = _parser().parse("\n" * line + piece)
         except UnexpectedInput as error:
-            reader.problems.append(_syntax_problem(error, "\n" * line + piece, reader.file))
+            whole = "\n" * line + piece
+            reader.problems.append(syntax.problem(error, whole, reader.file, _parser()))
             broken.update(re.findall(r"[A-Za-z_]\w*", piece.split("\n", 1)[0]))
         else:
             declarations += reader.declarations(tree)
     return ast.Spec(reader.file, tuple(declarations), frozenset(broken)), reader.problems
-
-
-_START = re.compile(rf"(?:{'|'.join((*DECLARATIONS, *NOT_YET_DECLARATIONS))})\b")
-
-
-def _pieces(text: str) -> list[tuple[int, str]]:
-    """The text cut before each line that starts a declaration, with the number of lines before it.
-
-    Declarations start in the first column; a line inside a closed long string starts none.
-    """
-    lines = text.split("\n")
-    starts = [0]
-    inside = False
-    for number, line in enumerate(lines):
-        if not inside and number and _START.match(line):
-            starts.append(number)
-        quotes = re.sub(r'"(?:[^"\\\n]|\\.)+"|#.*', "", line) if not inside else line
-        if quotes.count('"""') % 2:
-            rest = "\n".join(lines[number + 1 :])
-            inside = not inside and '"""' in rest
-    return [
-        (start, "\n".join(lines[start:end]))
-        for start, end in zip(starts, [*starts[1:], len(lines)], strict=True)
-    ]
-
-
-def _syntax_problem(error: UnexpectedInput, text: str, file: str) -> Problem:
-    opened = _unclosed(text, file)
-    line, column = error.line, error.column
-    if isinstance(error, UnexpectedEOF) or line < 1:
-        line, column = text.count("\n") + 1, len(text) - (text.rfind("\n") + 1) + 1
-    found = str(error.token) if isinstance(error, UnexpectedToken) else ""
-    if isinstance(error, UnexpectedCharacters):
-        found = text[error.pos_in_stream]
-    span = Span(file, line, column, line, column + max(1, len(found.split("\n")[0])))
-    if opened and (opened.opening.startswith('"') or not found):
-        return opened
-    previous = text[: _offset(text, line, column)].split()
-    if found in NOT_YET and not (found == "n" and previous[-1:] != ["ask"] and _is_name(error)):
-        return problems.NotYet(span=span, word=found)
-    if previous[-1:] == ["|>"] and found == "sql":
-        return problems.NotYet(span=span, word=found)
-    if previous and previous[-1] in ("sample", "repeat"):
-        word = previous[-1]
-        at = text.rfind(word, 0, _offset(text, line, column))
-        start = at - (text.rfind("\n", 0, at) + 1) + 1
-        number = text.count("\n", 0, at) + 1
-        place = Span(file, number, start, number, start + len(word))
-        return problems.NotYet(span=place, word=word)
-    if found == "=" and previous and previous[-1] in RESERVED:
-        return problems.ReservedWord(span=span, word=previous[-1])
-    expected = _expected(error)
-    return problems.UnexpectedWord(
-        span=span,
-        found=found if len(found) < 40 else found[:36] + " …",
-        expected=expected,
-        advice=_advice(found, expected),
-    )
-
-
-def _is_name(error: UnexpectedInput) -> bool:
-    return isinstance(error, UnexpectedToken) and "NAME" in error.accepts
-
-
-def _offset(text: str, line: int, column: int) -> int:
-    return sum(len(part) + 1 for part in text.split("\n")[: line - 1]) + column - 1
-
-
-_TERMINALS = {
-    "NAME": "a name",
-    "QUOTED_NAME": "a name",
-    "STRING": "a string",
-    "LONG_STRING": "a string",
-    "NUMBER": "a number",
-    "PARAM": "a `$parameter`",
-}
-
-
-def _expected(error: UnexpectedInput) -> tuple[str, ...]:
-    """What could have stood at the place, in words of the language."""
-    if isinstance(error, UnexpectedToken):
-        accepted = error.accepts or error.expected
-    elif isinstance(error, UnexpectedCharacters):
-        accepted = error.allowed or set()
-    else:
-        accepted = set()
-    patterns = {terminal.name: terminal.pattern.value for terminal in _parser().terminals}
-    names = "NAME" in accepted
-    words: list[str] = []
-    for terminal in sorted(accepted):
-        if terminal == "$END":
-            continue
-        if names and patterns.get(terminal, "") in (*DECLARATIONS, "to", "system", "key"):
-            continue
-        words.append(_TERMINALS.get(terminal) or f"`{patterns.get(terminal, terminal)}`")
-    unique = tuple(dict.fromkeys(words))
-    return unique if len(unique) <= 6 else ()
-
-
-_ADVICE = {
-    "'": 'strings stand in double quotes: `"…"`',
-    "/": "a comment starts with `#`",
-    ";": "a declaration needs no `;`",
-    "==": "a setting or a column is given with one `=`",
-    "def": "a task is written `task name { … }`",
-    "class": "a task is written `task name { … }`",
-    "const": "a parameter is written `param name: type = value`",
-    "variable": "a parameter is written `param name: type = value`",
-    "provider": "a model is declared with `backend name { … }`",
-    "model": "a model is declared with `backend name { … }`",
-    "import": 'declarations of other files come with `use "…"`, which is not there yet',
-    "from": "a table starts from its source: `table t = source |> …`",
-    "select": 'a step is written `|> select("…")`',
-}
-
-
-def _advice(found: str, expected: tuple[str, ...]) -> str | None:
-    if found in _ADVICE:
-        return _ADVICE[found]
-    if found.lower() in _ADVICE:
-        return _ADVICE[found.lower()]
-    if found == "|":
-        return "a step starts with `|>`"
-    if found in (":", "=") and expected == ("`=`",):
-        return "a setting is written `name = value`"
-    if expected == ("`:`",):
-        return "every column and parameter has a type: `name: type`"
-    words = [word.strip("`") for word in expected] or list(DECLARATIONS)
-    near = nearest(found, [word for word in words if word.isalpha()]) if found.isalpha() else None
-    return f"did you mean `{near}`?" if near else None
-
-
-_SIGNIFICANT = re.compile(r'"""(?:"?"?[^"])*"""|"(?:[^"\\\n]|\\.)*"|#[^\n]*|`[^`\n]*`|[][(){}"]')
-_CLOSING = {"{": "}", "(": ")", "[": "]"}
-
-
-def _unclosed(text: str, file: str) -> problems.Unclosed | None:
-    """The last string or bracket that is opened and not closed."""
-    stack: list[tuple[str, int]] = []
-    for match in _SIGNIFICANT.finditer(text):
-        sign = match.group()
-        if sign in _CLOSING:
-            stack.append((sign, match.start()))
-        elif sign in _CLOSING.values():
-            if stack and _CLOSING[stack[-1][0]] == sign:
-                stack.pop()
-        elif sign == '"' or (sign == '""' and text.startswith('"""', match.start())):
-            opening = '"""' if text.startswith('"""', match.start()) else '"'
-            stack.append((opening, match.start()))
-            break
-    if not stack:
-        return None
-    opening, at = stack[-1]
-    line = text.count("\n", 0, at) + 1
-    column = at - (text.rfind("\n", 0, at) + 1) + 1
-    span = Span(file, line, column, line, column + len(opening))
-    return problems.Unclosed(span=span, opening=opening, closing=_CLOSING.get(opening, opening))
 
 
 class _Reader:
@@ -280,7 +108,7 @@ class _Reader:
         span = self._span(token)
         if token.startswith("`"):
             return ast.Name(token[1:-1], span)
-        if token in ("sample", "repeat"):
+        if token in NOT_YET_PRODUCERS:
             self.problems.append(problems.NotYet(span=span, word=str(token)))
         elif token in RESERVED:
             self.problems.append(problems.ReservedWord(span=span, word=str(token)))

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+
 from synthc.compiler.span import Span
 from synthc.compiler.types import Field, Type, sql
 
@@ -311,7 +312,7 @@ def decode(text: bytes) -> Plan:
     return msgspec.json.decode(text, type=Plan)
 
 
-def _layout(value: Any, indent: str) -> str:  # noqa: ANN401 - any JSON value
+def _layout(value: Any, indent: str) -> str:
     line = json.dumps(value, ensure_ascii=False)
     if (
         len(indent) + len(line) <= LINE_LENGTH

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from synthc.compiler import ast, plan
 from synthc.compiler.diagnostics import catalogue as problems
-from synthc.compiler.diagnostics.problem import Problem
+from synthc.compiler.diagnostics.problem import Problem, nearest
 from synthc.compiler.values import described
 
 Report = Callable[[Problem], None]
@@ -22,11 +23,11 @@ _NOT_YET: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def _text(value: ast.Value) -> Any:  # noqa: ANN401
+def _text(value: ast.Value) -> Any:
     return value.text if isinstance(value, ast.String) else BAD
 
 
-def _setting(value: ast.Value) -> Any:  # noqa: ANN401
+def _setting(value: ast.Value) -> Any:
     """Text, or `env("NAME")`, or `env("NAME", "default")`."""
     match value:
         case ast.String(text):
@@ -42,7 +43,7 @@ def _setting(value: ast.Value) -> Any:  # noqa: ANN401
 
 
 def _number(low: float, high: float, *, whole: bool = False, above: bool = False) -> Reader:
-    def read(value: ast.Value) -> Any:  # noqa: ANN401
+    def read(value: ast.Value) -> Any:
         match value:
             case ast.Literal(bool() | None):
                 return BAD
@@ -64,7 +65,7 @@ def _one_of(*words: str) -> Reader:
     )
 
 
-def _texts(value: ast.Value) -> Any:  # noqa: ANN401
+def _texts(value: ast.Value) -> Any:
     match value:
         case ast.String(text):
             return (text,)
@@ -74,7 +75,7 @@ def _texts(value: ast.Value) -> Any:  # noqa: ANN401
             return BAD
 
 
-def _truth(value: ast.Value) -> Any:  # noqa: ANN401
+def _truth(value: ast.Value) -> Any:
     match value:
         case ast.Literal(bool() as truth):
             return truth
@@ -86,7 +87,7 @@ _MODEL = 'text in quotes, or `env("NAME")`'
 _MANY = 10**9
 
 BACKEND: Mapping[str, tuple[str, Reader]] = {
-    "protocol": (f"one of {', '.join(_PROTOCOLS)}", _one_of(*_PROTOCOLS)),
+    "protocol": (" or ".join(f'"{name}"' for name in _PROTOCOLS), _one_of(*_PROTOCOLS)),
     "url": (_MODEL, _setting),
     "model": (_MODEL, _setting),
     "api_key": (_MODEL, _setting),
@@ -107,7 +108,7 @@ EMBEDDER: Mapping[str, tuple[str, Reader]] = {
     "model": (_MODEL, _setting),
     "dimensions": ("a whole number from 1 to 100000", _number(1, 100_000, whole=True)),
     "pooling": (
-        "one of mean, cls, last, max",
+        'one of "mean", "cls", "last", "max"',
         _one_of("mean", "cls", "last", "max"),
     ),
     "normalize": ("true or false", _truth),
@@ -214,6 +215,7 @@ def _read(
                         what=f"`{name}`",
                         wanted=wanted,
                         found=described(setting.value),
+                        near=nearest(_word(setting.value), re.findall(r'"(\w+)"', wanted)),
                     )
                 )
             values[name] = value
@@ -251,7 +253,7 @@ def _free(
     return values if sound else None
 
 
-def _json(value: ast.Value) -> Any:  # noqa: ANN401
+def _json(value: ast.Value) -> Any:
     match value:
         case ast.String(text):
             return text

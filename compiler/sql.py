@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
-from synthc.compiler import ast, types
+from duckdb import sqltypes
+
+from synthc.compiler import ast, sql_problems, types
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
-from synthc.compiler.span import Span
+from synthc.compiler.sql_problems import Surroundings
+from synthc.compiler.sql_tree import (
+    Node,
+    Places,
+    base_tables,
+    is_list_over,
+    nodes,
+    parameters,
+    paths,
+    plain,
+)
 from synthc.compiler.types import Field, Type
 
 Report = Callable[[Problem], None]
 
 # No spec can name this table by accident; messages never show it.
-_ROW = '"·row"'
+_ROW = "·row"
+_SELECT = "SELECT "
+# What DuckDB itself does not call volatile, or takes for a column.
+_CLOCK = ("current_localtime", "current_localtimestamp", "current_query_id")
+_CLOCK_WORDS = ("current_date", "current_timestamp", "current_time", "localtime", "localtimestamp")
+_ABOUT_FILES = problems.ForbiddenSql.advice
+_ABOUT_TABLES = "SQL reads the tables of the spec, and nothing else"
+_TABLE_FUNCTIONS = ("range", "generate_series", "unnest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +66,12 @@ class Bound:
         return text
 
 
-def literal(value: Any, type_: Type) -> str:  # noqa: ANN401 - a literal of any type of the language
+def literal(value: Any, type_: Type) -> str:
     """A value as a typed SQL literal."""
     return f"CAST({_constant(value)} AS {types.sql(type_)})"
 
 
-def _constant(value: Any) -> str:  # noqa: ANN401
+def _constant(value: Any) -> str:
     match value:
         case None:
             return "NULL"
@@ -74,434 +94,350 @@ class Binder:
         self._connection = duckdb.connect(":memory:", config={"python_enable_replacements": False})
         self._connection.execute("SET errors_as_json = true")
         self._connection.execute("SET enable_external_access = false")
+        self._row: str | None = None
         rows = self._connection.execute(
-            "SELECT lower(function_name), bool_or(stability != 'CONSISTENT'),"
-            " bool_or(function_type = 'aggregate') FROM duckdb_functions()"
-            " WHERE function_type IN ('scalar', 'aggregate') GROUP BY 1"
+            "SELECT lower(function_name), function_type, bool_or(stability != 'CONSISTENT'),"
+            " string_agg(macro_definition, ' ') FROM duckdb_functions()"
+            " WHERE function_type IN ('scalar', 'aggregate', 'macro') GROUP BY ALL"
         ).fetchall()
-        self._volatile = {name for name, volatile, _ in rows if volatile}
-        self._aggregates = {name for name, _, aggregate in rows if aggregate}
+        self._volatile = {name for name, _, volatile, _ in rows if volatile} - {"error"}
+        self._volatile |= {*_CLOCK, *_CLOCK_WORDS}
+        self._aggregates = {name for name, kind, _, _ in rows if kind == "aggregate"}
+        self._unnests = {"unnest"}
+        for name, _, _, macro in rows:
+            called = set(re.findall(r"(\w+)\"?\(", macro or "")) | {*_CLOCK_WORDS} & set(
+                re.findall(r"\w+", macro or "")
+            )
+            for kind in (self._volatile, self._aggregates, self._unnests):
+                if called & kind:
+                    kind.add(name)
 
     def define(self, table: str, fields: tuple[Field, ...]) -> None:
         """Make a spec's table known. Raises nothing: names were checked to differ."""
         columns = ", ".join(f"{types.quote(f.name)} {types.sql(f.type)}" for f in fields)
-        if columns:
-            self._connection.execute(f"CREATE OR REPLACE TABLE {types.quote(table)} ({columns})")
-        else:  # DuckDB has no table without columns: one that no spec can name stands in
-            self._connection.execute(f'CREATE OR REPLACE TABLE {types.quote(table)} ("·" INTEGER)')
+        # DuckDB has no table without columns: one that no spec can name stands in.
+        columns = columns or '"·" INTEGER'
+        self._connection.execute(f"CREATE OR REPLACE TABLE {types.quote(table)} ({columns})")
 
     def expression(
         self,
         text: ast.String,
-        scope: Mapping[str, Type],
-        parameters: Mapping[str, Type],
-        owner: str,
+        around: Surroundings,
         report: Report,
         *,
         wanted: str = "expression",
     ) -> Bound | None:
         """One value of one row. None where a problem was reported."""
-        bound = self._row_wise(text, scope, parameters, owner, report, wanted)
-        if bound is None:
-            return None
-        if len(bound.fields) != 1:
-            reason = f"one value is wanted, and these are {len(bound.fields)}"
-            report(problems.SqlSyntax(span=text.span, reason=reason, wanted=wanted))
-            return None
-        return bound
+        return self._row_wise(text, around, report, wanted)
 
-    def condition(
-        self,
-        text: ast.String,
-        scope: Mapping[str, Type],
-        parameters: Mapping[str, Type],
-        owner: str,
-        report: Report,
-    ) -> Bound | None:
+    def condition(self, text: ast.String, around: Surroundings, report: Report) -> Bound | None:
         """True or false of one row. None where a problem was reported."""
-        bound = self.expression(text, scope, parameters, owner, report, wanted="condition")
+        bound = self.expression(text, around, report, wanted="condition")
         if bound and not isinstance(bound.fields[0].type, types.Bool):
             found = types.name(bound.fields[0].type)
             report(
-                problems.WrongType(span=text.span, what="a condition", expected="bool", found=found)
+                problems.WrongType(
+                    span=text.inner,
+                    what="a condition",
+                    expected="bool",
+                    found=found,
+                    advice="compare it with something, as in `size > 10`",
+                )
             )
             return None
         return bound
 
-    def columns(
-        self,
-        text: ast.String,
-        scope: Mapping[str, Type],
-        parameters: Mapping[str, Type],
-        owner: str,
-        report: Report,
-    ) -> Bound | None:
+    def columns(self, text: ast.String, around: Surroundings, report: Report) -> Bound | None:
         """A list of columns of one row. None where a problem was reported."""
-        return self._row_wise(text, scope, parameters, owner, report, "list of columns")
+        return self._row_wise(text, around, report, "list of columns")
 
     def query_tables(self, text: ast.String) -> tuple[str, ...]:
         """The tables a query names, whether or not they exist; () where it cannot be read."""
         tree = self._serialise(text.text)
         if tree.get("error"):
             return ()
-        return _tables(tree["statements"])
+        return tuple(dict.fromkeys(n["table_name"] for n in base_tables(tree["statements"])))
 
-    def query(
-        self,
-        text: ast.String,
-        parameters: Mapping[str, Type],
-        known: tuple[str, ...],
-        report: Report,
-    ) -> Bound | None:
+    def query(self, text: ast.String, around: Surroundings, report: Report) -> Bound | None:
         """A whole SELECT over the spec's tables. None where a problem was reported."""
-        tree = self._read(text, text.text, 0, "query", report)
+        places = Places(text, 0)
+        tree = self._read(text.text, places, "query", report)
         if tree is None:
             return None
-        places = _Places(text, 0)
-        nodes = list(_nodes(tree))
-        sound = self._check_functions(nodes, places, report)
-        for node in nodes:
-            if node.get("type") == "TABLE_FUNCTION":
-                name = node.get("function", {}).get("function_name", "")
-                if name not in ("range", "generate_series", "unnest"):
-                    what = f"read `{name}(…)`"
-                    report(problems.ForbiddenSql(span=places.of(node), what=what))
-                    sound = False
-            elif node.get("type") == "BASE_TABLE" and node.get("schema_name"):
-                what = f"reach for the schema `{node['schema_name']}`"
-                report(problems.ForbiddenSql(span=places.of(node), what=what))
-                sound = False
-        bound = self._bind(text.text, places, parameters, "the query", known, {}, report, nodes)
-        if bound is None or not sound:
-            return None
-        if not self._named(bound, text, tree, report):
-            return None
-        modifiers = tree["modifiers"]
-        return Bound(
-            text=text.text,
-            fields=bound,
-            parameters=_parameters(nodes, places),
-            tables=_tables(tree),
-            ordered=any(m["type"] == "ORDER_MODIFIER" for m in modifiers),
-        )
-
-    def _row_wise(
-        self,
-        text: ast.String,
-        scope: Mapping[str, Type],
-        parameters: Mapping[str, Type],
-        owner: str,
-        report: Report,
-        wanted: str,
-    ) -> Bound | None:
-        self.define("·row", tuple(Field(name, type_) for name, type_ in scope.items()))
-        before = "SELECT "
-        query = f"{before}{text.text}\nFROM {_ROW}"
-        places = _Places(text, len(before))
-        tree = self._read(text, query, len(before), wanted, report)
-        if tree is None:
-            return None
-        nodes = list(_nodes(tree))
-        if not _only_a_list(tree):
-            report(
-                problems.SqlSyntax(span=text.span, reason="it holds more than that", wanted=wanted)
-            )
-            return None
-        sound = self._check_functions(nodes, places, report)
-        for node in nodes:
-            what = self._many_rows(node)
-            if what:
-                report(problems.NotRowWise(span=places.of(node), what=what))
-                sound = False
+        found = list(nodes(tree))
+        sound = self._check_functions(found, places, report)
+        sound = self._check_sources(tree, found, places, around, report) and sound
         if not sound:
             return None
-        fields = self._bind(query, places, parameters, owner, (), scope, report, nodes)
-        if fields is None:
+        fields = self._bind(text.text, places, around, report, found)
+        if fields is None or not self._named(fields, tree, places, report):
             return None
-        if wanted == "list of columns" and not self._named(fields, text, tree, report):
-            return None
+        known = {table.lower(): table for table in around.tables}
+        tables = (known[node["table_name"].lower()] for node in base_tables(tree))
         return Bound(
             text=text.text,
             fields=fields,
-            paths=_paths(nodes, scope),
-            parameters=_parameters(nodes, places),
-            plain=_plain(tree, fields, scope),
+            parameters=parameters(found, places),
+            tables=tuple(dict.fromkeys(tables)),
+            ordered=any(m["type"] == "ORDER_MODIFIER" for m in tree["modifiers"]),
         )
 
-    def _many_rows(self, node: dict[str, Any]) -> str | None:
+    def _check_sources(
+        self,
+        tree: Node,
+        found: list[Node],
+        places: Places,
+        around: Surroundings,
+        report: Report,
+    ) -> bool:
+        """Whether a query reads nothing but tables of the spec."""
+        before: list[Problem] = []
+        known = {table.lower() for table in around.tables}
+        for node in found:
+            if node.get("type") == "TABLE_FUNCTION":
+                name = node.get("function", {}).get("function_name", "")
+                if name not in _TABLE_FUNCTIONS:
+                    before.append(
+                        problems.ForbiddenSql(
+                            span=places.of(node),
+                            what=f"read `{name}(…)`",
+                            advice=_ABOUT_FILES
+                            if "read" in name or "scan" in name
+                            else _ABOUT_TABLES,
+                        )
+                    )
+            elif node.get("type") == "SHOW_REF":
+                before.append(problems.ForbiddenSql(span=places.of(node), what="describe tables"))
+        for node in base_tables(tree):
+            name, schema = node["table_name"], node["schema_name"] or node["catalog_name"]
+            span = places.of(node)
+            if schema:
+                what = f"reach for the schema `{schema}`"
+                advice = "tables of the spec are named alone, without a schema"
+                before.append(problems.ForbiddenSql(span=span, what=what, advice=advice))
+            elif name.lower() not in known and re.search(r"[./\\:*]", name):
+                before.append(problems.ForbiddenSql(span=span, what=f"read the file `{name}`"))
+            elif name.lower() not in known:
+                size = len(name.encode())
+                if node["query_location"] < 2**63:
+                    span = places.at(node["query_location"], size)
+                before.append(
+                    problems.UnknownDeclaration(
+                        span=span, kind="table", name=name, known=around.tables
+                    )
+                )
+        for problem in before:
+            report(problem)
+        return not before
+
+    def _row_wise(
+        self, text: ast.String, around: Surroundings, report: Report, wanted: str
+    ) -> Bound | None:
+        self._define_row(around.columns)
+        query = f"{_SELECT}{text.text}\nFROM {types.quote(_ROW)}"
+        places = Places(text, len(_SELECT))
+        tree = self._read_list(text, query, places, wanted, report)
+        if tree is None:
+            return None
+        found = list(nodes(tree, into_subqueries=False))
+        sound = self._check_functions(found, places, report)
+        for node in found:
+            if problem := self._many_rows(node, places):
+                report(problem)
+                sound = False
+        if not around.columns and any(node.get("class") == "STAR" for node in found):
+            reason = "there are no columns that `*` could stand for"
+            report(problems.SqlDoesNotFit(span=places.find("*"), reason=reason))
+            sound = False
+        if not sound:
+            return None
+        fields = self._bind(query, places, around, report, found)
+        if fields is None:
+            return None
+        if wanted == "list of columns":
+            if not fields:
+                report(problems.SqlSyntax(span=text.inner, reason="it gives none", wanted=wanted))
+                return None
+            if not self._named(fields, tree, places, report):
+                return None
+        return Bound(
+            text=text.text,
+            fields=fields,
+            paths=paths(found, around.columns),
+            parameters=parameters(found, places),
+            plain=plain(tree, fields, around.columns),
+        )
+
+    def _define_row(self, scope: Mapping[str, Type]) -> None:
+        fields = tuple(Field(name, type_) for name, type_ in scope.items())
+        shape = repr(fields)
+        if shape != self._row:
+            self.define(_ROW, fields)
+            self._row = shape
+
+    def _read_list(
+        self, text: ast.String, query: str, places: Places, wanted: str, report: Report
+    ) -> Node | None:
+        """The tree of a list of expressions, or of the one that is wanted."""
+        tree = self._serialise(query)
+        if tree.get("error"):
+            alone = self._serialise(_SELECT + text.text)
+            more = not alone.get("error") or alone.get("error_type") == "not implemented"
+            if more and (alone.get("error") or len(alone["statements"]) > 1):
+                report(_several(text))
+            elif more:
+                report(sql_problems.clause(text.text, Places(text, 0), wanted))
+            else:
+                report(sql_problems.reading(tree, places, wanted))
+            return None
+        if len(tree["statements"]) != 1:
+            report(_several(text))
+            return None
+        node = tree["statements"][0]["node"]
+        if not is_list_over(node, _ROW):
+            report(sql_problems.clause(text.text, Places(text, 0), wanted))
+            return None
+        if wanted != "list of columns" and (reason := self._not_one(text, node)):
+            report(problems.SqlSyntax(span=text.inner, reason=reason, wanted=wanted))
+            return None
+        return node
+
+    def _not_one(self, text: ast.String, tree: Node) -> str | None:
+        """Why a list of expressions is not one value."""
+        items = tree["select_list"]
+        if len(items) != 1:
+            return f"one value is wanted, and these are {len(items)}"
+        if items[0]["class"] == "STAR":
+            return "one value is wanted, and `*` stands for all columns"
+        if items[0]["alias"]:
+            return f"a value needs no name here: leave out `AS {items[0]['alias']}`"
+        alone = self._serialise(f"{_SELECT}(\n{text.text}\n)")
+        if alone.get("error"):
+            return "it is no value"
+        # A comma at the end is read over in a list, and makes a row of one in brackets.
+        inner = alone["statements"][0]["node"]["select_list"][0]
+        return None if inner["type"] == items[0]["type"] else "there is a comma too many"
+
+    def _many_rows(self, node: Node, places: Places) -> Problem | None:
+        name = str(node.get("function_name", "")).lower()
+        what = None
         if node.get("class") == "SUBQUERY":
-            return "a subquery"
-        if node.get("class") == "WINDOW":
-            return f"the window function `{node.get('function_name', '')}`"
-        if node.get("class") == "FUNCTION" and node["function_name"].lower() in self._aggregates:
-            name = node["function_name"].removesuffix("_star")
-            return f"the aggregate `{name}`"
-        return None
+            what = "a subquery"
+        elif node.get("class") == "WINDOW":
+            what = f"the window function `{name}`"
+        elif node.get("class") == "FUNCTION" and name in self._unnests:
+            return problems.NotRowWise(span=places.of(node), what=f"`{name}`", makes=True)
+        elif node.get("class") == "FUNCTION" and name in self._aggregates:
+            what = f"the aggregate `{name.removesuffix('_star')}`"
+        return problems.NotRowWise(span=places.of(node), what=what) if what else None
 
     def _serialise(self, query: str) -> dict[str, Any]:
         row = self._connection.execute("SELECT json_serialize_sql(?)", [query]).fetchone()
         return json.loads(row[0]) if row else {"error": True}
 
-    def _read(
-        self, text: ast.String, query: str, before: int, wanted: str, report: Report
-    ) -> dict[str, Any] | None:
+    def _read(self, query: str, places: Places, wanted: str, report: Report) -> Node | None:
         """The one SELECT in `query` as DuckDB's own tree."""
         tree = self._serialise(query)
-        places = _Places(text, before)
-        if tree.get("error"):
-            if tree.get("error_type") == "not implemented":
-                report(problems.ForbiddenSql(span=text.span, what="do anything but SELECT"))
-                return None
-            reason = tree.get("error_message", "it cannot be read").replace('"', "`")
-            if "end of input" in reason or int(tree.get("position", 0)) >= before + places.size:
-                reason, span = "it ends too early", text.at(len(text.text) - 1)
-            else:
-                span = places.at(int(tree.get("position", 0)), 1)
-            report(problems.SqlSyntax(span=span, reason=reason, wanted=wanted))
-            return None
-        if len(tree["statements"]) != 1:
-            report(problems.ForbiddenSql(span=text.span, what="hold several statements"))
-            return None
-        return tree["statements"][0]["node"]
+        if tree.get("error_type") == "not implemented":
+            what, advice = "do anything but SELECT", "write one SELECT"
+            report(problems.ForbiddenSql(span=places.whole, what=what, advice=advice))
+        elif tree.get("error"):
+            report(sql_problems.reading(tree, places, wanted))
+        elif not tree["statements"]:
+            report(problems.SqlSyntax(span=places.whole, reason="it is empty", wanted=wanted))
+        elif len(tree["statements"]) > 1:
+            what, advice = "hold several statements", "make a table of each"
+            report(problems.ForbiddenSql(span=places.whole, what=what, advice=advice))
+        else:
+            return tree["statements"][0]["node"]
+        return None
 
-    def _check_functions(
-        self, nodes: list[dict[str, Any]], places: _Places, report: Report
-    ) -> bool:
+    def _check_functions(self, found: list[Node], places: Places, report: Report) -> bool:
         sound = True
-        for node in nodes:
+        for node in found:
             name = node.get("function_name", "").lower()
             if node.get("class") == "FUNCTION" and name in self._volatile:
                 report(problems.VolatileSql(span=places.of(node), name=name))
                 sound = False
-            elif node.get("class") == "COLUMN_REF" and node["column_names"][-1].lower() in (
-                "current_date",
-                "current_timestamp",
-                "current_time",
-                "localtime",
-                "localtimestamp",
+            elif node.get("class") == "COLUMN_REF" and (
+                node["column_names"][-1].lower() in _CLOCK_WORDS
             ):
                 name = node["column_names"][-1]
                 report(problems.VolatileSql(span=places.of(node), name=name))
+                sound = False
+            elif node.get("sample"):
+                report(problems.VolatileSql(span=places.find("sample"), name="SAMPLE"))
                 sound = False
         return sound
 
     def _bind(
         self,
         query: str,
-        places: _Places,
-        parameters: Mapping[str, Type],
-        owner: str,
-        tables: tuple[str, ...],
-        scope: Mapping[str, Type],
+        places: Places,
+        around: Surroundings,
         report: Report,
-        nodes: list[dict[str, Any]],
+        found: list[Node],
     ) -> tuple[Field, ...] | None:
-        used = {node["identifier"]: node for node in nodes if node.get("class") == "PARAMETER"}
-        unknown = [name for name in used if name not in parameters]
+        used = {node["identifier"]: node for node in found if node.get("class") == "PARAMETER"}
+        unknown = [name for name in used if name not in around.parameters]
         for name in unknown:
             report(
                 problems.UnknownParameter(
                     span=places.of(used[name]),
                     name=name,
-                    known=tuple(parameters),
-                    columns=tuple(scope),
+                    known=tuple(around.parameters),
+                    columns=tuple(around.columns),
                 )
             )
         if unknown:
             return None
-        values = {name: _sample(parameters[name]) for name in used}
+        values = {name: _sample(around.parameters[name]) for name in used}
         try:
-            self._connection.execute(f"DESCRIBE {query}", values)
-            relation = self._connection.sql(query, params=values or None)
+            rows = self._connection.execute(f"DESCRIBE {query}", values).fetchall()
         except duckdb.Error as error:
-            report(_bind_problem(str(error), places, owner, tables, scope))
+            report(sql_problems.binding(str(error), found, places, around))
             return None
         return tuple(
-            Field(name, types.from_duckdb(type_))
-            for name, type_ in zip(relation.columns, relation.types, strict=True)
+            Field(name, types.from_duckdb(sqltypes.DuckDBPyType(type_))) for name, type_, *_ in rows
         )
 
-    def _named(
-        self, fields: tuple[Field, ...], text: ast.String, tree: dict[str, Any], report: Report
-    ) -> bool:
+    def _named(self, fields: tuple[Field, ...], tree: Node, places: Places, report: Report) -> bool:
         """Whether every column has a name of its own, each once."""
         items = tree.get("select_list", [])
-        before = 0
+        spans = [places.of(item) for item in items]
+        if len(items) != len(fields):  # a star stands for several
+            spans = [places.whole] * len(fields)
         seen: set[str] = set()
-        for field in fields:
+        for field, span in zip(fields, spans, strict=True):
             if field.name.lower() in seen:
-                report(
-                    problems.ColumnTwice(
-                        span=text.span, name=field.name, owner="this list of columns"
-                    )
-                )
+                owner, advice = "this list of columns", f"name it: `… AS {field.name}2`"
+                report(problems.ColumnTwice(span=span, name=field.name, owner=owner, advice=advice))
                 return False
             seen.add(field.name.lower())
         for item in items:
-            if (
-                item["alias"]
-                or item["class"] in ("COLUMN_REF", "STAR")
-                or len(items) != len(fields)
-            ):
-                continue
-            if item["type"] == "STRUCT_EXTRACT":
-                continue
-            name = fields[before + items.index(item)].name
-            report(problems.UnnamedColumn(span=text.span, expression=name))
-            return False
+            named = item["alias"] or item["class"] in ("COLUMN_REF", "STAR")
+            if not named and item["type"] != "STRUCT_EXTRACT" and len(items) == len(fields):
+                shown = places.shown(item["query_location"], item["query_location_length"])
+                name = shown if shown and "\n" not in shown else fields[items.index(item)].name
+                report(problems.UnnamedColumn(span=places.of(item), expression=name))
+                return False
         return True
 
 
-class _Places:
-    """Byte offsets of DuckDB's in a query → places in the spec."""
-
-    def __init__(self, text: ast.String, before: int) -> None:
-        self._text = text
-        self._before = before
-        self._bytes = text.text.encode()
-        self.size = len(self._bytes)
-
-    def characters(self, offset: int, length: int) -> tuple[int, int]:
-        start = offset - self._before
-        first = len(self._bytes[: max(0, start)].decode(errors="ignore"))
-        last = len(self._bytes[: max(0, start + length)].decode(errors="ignore"))
-        return first, last - first
-
-    def at(self, offset: int, length: int) -> Span:
-        start, count = self.characters(offset, length)
-        return self._text.at(start, max(1, count))
-
-    @property
-    def whole(self) -> Span:
-        return self._text.span
-
-    def find(self, name: str) -> Span:
-        """Where the name stands for the first time, whatever its case."""
-        at = self._text.text.lower().find(name.lower())
-        return self._text.at(at, len(name)) if at >= 0 else self._text.span
-
-    def of(self, node: dict[str, Any]) -> Span:
-        offset = node.get("query_location", 0)
-        if offset >= 2**63:  # DuckDB's word for "nowhere"
-            return self._text.span
-        return self.at(offset, node.get("query_location_length", 1))
+def _several(text: ast.String) -> Problem:
+    what, advice = "hold several statements", "keep the first, without `;`"
+    return problems.ForbiddenSql(span=text.inner, what=what, advice=advice)
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any JSON
-    if isinstance(tree, dict):
-        yield tree
-        for child in tree.values():
-            yield from _nodes(child)
-    elif isinstance(tree, list):
-        for child in tree:
-            yield from _nodes(child)
-
-
-def _only_a_list(tree: dict[str, Any]) -> bool:
-    return (
-        tree.get("type") == "SELECT_NODE"
-        and not tree["modifiers"]
-        and not tree["cte_map"]["map"]
-        and tree["where_clause"] is None
-        and not tree["group_expressions"]
-        and tree["having"] is None
-        and tree["sample"] is None
-        and tree["qualify"] is None
-        and tree["from_table"].get("type") == "BASE_TABLE"
-        and types.quote(tree["from_table"].get("table_name", "")) == _ROW
-    )
-
-
-def _tables(tree: Any) -> tuple[str, ...]:  # noqa: ANN401
-    nodes = list(_nodes(tree))
-    local = {entry["key"] for node in nodes for entry in node.get("cte_map", {}).get("map", [])}
-    names = [
-        n["table_name"] for n in nodes if n.get("type") == "BASE_TABLE" and n.get("table_name")
-    ]
-    return tuple(dict.fromkeys(name for name in names if name not in local))
-
-
-def _parameters(nodes: list[dict[str, Any]], places: _Places) -> tuple[tuple[str, int, int], ...]:
-    return tuple(
-        (
-            node["identifier"],
-            *places.characters(node["query_location"], len(node["identifier"]) + 1),
-        )
-        for node in nodes
-        if node.get("class") == "PARAMETER"
-    )
-
-
-def _paths(nodes: list[dict[str, Any]], scope: Mapping[str, Type]) -> tuple[tuple[str, ...], ...]:
-    """Which columns are read: a part of a struct alone where only that is named."""
-    names = {name.lower(): name for name in scope}
-    found: set[tuple[str, ...]] = set()
-    for node in nodes:
-        if node.get("class") == "STAR":
-            found.update((name,) for name in scope)
-        if node.get("class") != "COLUMN_REF":
-            continue
-        first, *rest = node["column_names"]
-        name = names.get(first.lower())
-        if name is None:
-            continue
-        type_ = types.required(scope[name])
-        parts = (
-            {f.name.lower(): f.name for f in type_.fields}
-            if isinstance(type_, types.Record)
-            else {}
-        )
-        part = parts.get(rest[0].lower()) if rest else None
-        found.add((name, part) if part else (name,))
-    whole = {path for path in found if len(path) == 1}
-    kept = whole | {path for path in found if (path[0],) not in whole}
-    order = list(scope)
-    return tuple(sorted(kept, key=lambda path: (order.index(path[0]), path)))
-
-
-def _plain(
-    tree: dict[str, Any], fields: tuple[Field, ...], scope: Mapping[str, Type]
-) -> dict[str, tuple[str, ...]]:
-    """Which columns of the result only repeat one of the scope, where that can be told."""
-    names = {name.lower(): name for name in scope}
-    found: dict[str, tuple[str, ...]] = {}
-    position = 0
-    for item in tree["select_list"]:
-        if item["class"] == "STAR":
-            simple = not (item["columns"] or item["replace_list"] or item["rename_list"])
-            if not simple:
-                return {}
-            left_out = {
-                (name if isinstance(name, str) else str(name)).lower()
-                for name in item["exclude_list"]
-            }
-            for name in scope:
-                if name.lower() not in left_out:
-                    found[fields[position].name] = (name,)
-                    position += 1
-            continue
-        if item["class"] == "COLUMN_REF":
-            path = item["column_names"]
-            if len(path) == 1 and path[0].lower() in names:
-                found[fields[position].name] = (names[path[0].lower()],)
-            elif len(path) == 2 and path[0].lower() in names:
-                type_ = types.required(scope[names[path[0].lower()]])
-                if isinstance(type_, types.Record):
-                    parts = {f.name.lower(): f.name for f in type_.fields}
-                    found[fields[position].name] = (names[path[0].lower()], parts[path[1].lower()])
-        position += 1
-    return found
-
-
-def _sample(type_: Type) -> Any:  # noqa: ANN401
+def _sample(type_: Type) -> Any:
     """A value of the type, for the binder to see a parameter by."""
     match types.required(type_):
         case types.Int():
-            return duckdb.Value(1, duckdb.sqltypes.BIGINT)
+            return duckdb.Value(1, sqltypes.BIGINT)
         case types.Float():
-            return duckdb.Value(1.0, duckdb.sqltypes.DOUBLE)
+            return duckdb.Value(1.0, sqltypes.DOUBLE)
         case types.Bool():
-            return duckdb.Value(True, duckdb.sqltypes.BOOLEAN)
+            return duckdb.Value(True, sqltypes.BOOLEAN)
         case types.Choice(values):
             return values[0]
         case types.ListOf(element):
@@ -511,57 +447,3 @@ def _sample(type_: Type) -> Any:  # noqa: ANN401
             return {field.name: "" for field in fields}
         case _:
             return ""
-
-
-def _bind_problem(
-    message: str,
-    places: _Places,
-    owner: str,
-    tables: tuple[str, ...],
-    scope: Mapping[str, Type],
-) -> Problem:
-    try:
-        facts = json.loads(message[message.index("{") :])
-    except ValueError:
-        facts = {"exception_message": message.split(": ", 1)[-1]}
-    text: str = facts.get("exception_message", message)
-    reason = text.split("\n", maxsplit=1)[0].rstrip(".!").replace('"', "`")
-    name = facts.get("name", "")
-    # The binder saw "DESCRIBE " before the query.
-    offset = int(facts["position"]) - len("DESCRIBE ") if "position" in facts else None
-    subtype = facts.get("error_subtype", "")
-    if (
-        subtype == "COLUMN_NOT_FOUND"
-        or "EXCLUDE list not found" in text
-        or "not found in FROM" in text
-    ):
-        quoted = text.split('"')
-        name = name or (quoted[1] if len(quoted) > 1 else "?")
-        span = places.at(offset, len(name.encode())) if offset is not None else places.find(name)
-        known = tuple(scope) or _candidates(facts)
-        return problems.UnknownColumn(span=span, owner=owner, name=name, known=known)
-    if "Could not find key" in text:
-        key = text.split('"')[1]
-        known = tuple(part for part in text.rpartition("Entries:")[2].replace('"', "").split(", "))
-        known = tuple(part.strip() for part in known)
-        return problems.UnknownColumn(
-            span=places.find(key), owner="the struct", name=key, known=known
-        )
-    span = places.at(offset, max(1, len(name.encode()))) if offset is not None else places.whole
-    if facts.get("type") == "Table" or "Table with name" in text:
-        return problems.UnknownDeclaration(span=span, kind="table", name=name, known=tables)
-    if "Function" in facts.get("type", ""):
-        near = facts.get("candidates", "").split(",")[0] or None
-        return problems.UnknownFunction(span=span, name=name, near=near)
-    if "ermission" in message[:12] or "disabled" in text:
-        return problems.ForbiddenSql(span=span, what="read or write files")
-    call = facts.get("call")
-    if call and subtype == "NO_MATCHING_FUNCTION":
-        reason = (
-            f"`{call.replace('_LITERAL', '')}` makes no sense (cast one side, as in `x::INTEGER`)"
-        )
-    return problems.SqlDoesNotFit(span=span, reason=reason)
-
-
-def _candidates(facts: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(part.strip() for part in facts.get("candidates", "").split(",") if part.strip())

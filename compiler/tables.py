@@ -10,23 +10,16 @@ from typing import Any
 from synthc.compiler import ast, files, plan, typed, types
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
-from synthc.compiler.parse import NOT_YET_NAMES
 from synthc.compiler.span import Span
 from synthc.compiler.sql import Binder
+from synthc.compiler.sql_problems import Surroundings
 from synthc.compiler.tasks import MODEL_NAME
 from synthc.compiler.types import Field, Type
 from synthc.compiler.values import assignable, described, resolve_value
+from synthc.compiler.words import FORMS, NOT_YET_NAMES
 
 Report = Callable[[Problem], None]
 
-_FORMS = {
-    "read": 'read("file.jsonl")` or `read("file.jsonl", key = id)',
-    "rows": "rows(100)",
-    "where": 'where("length(question) > 10")',
-    "select": 'select("id, question")',
-    "limit": "limit(10)",
-    "embed": "embed(question) using minilm",
-}
 _EMBEDDING = "embedding"
 
 
@@ -34,7 +27,8 @@ _EMBEDDING = "embedding"
 class Known:
     """What a table may refer to: everything that was declared and checked before it.
 
-    Embedders are known by their dimensions. A task or table that did not hold stands as None, so that nothing is reported because of it.
+    Embedders are known by their dimensions. A task or table that did not hold stands as None, so that
+    nothing is reported because of it.
     """
 
     base: Path
@@ -64,6 +58,12 @@ class _Checker:
         self.binder = binder
         self.report = report
         self.columns: dict[str, Type] = {}
+        self.columns_known = True
+
+    @property
+    def around(self) -> Surroundings:
+        """What SQL of a step sees."""
+        return Surroundings(self.owner, self.columns, self.known.parameters)
 
     @property
     def owner(self) -> str:
@@ -72,14 +72,17 @@ class _Checker:
     def table(self) -> typed.Table | None:
         source = self.source(self.node.source)
         if source is None:
+            for node in self.node.steps:
+                self.names_only(node)
             return None
         source_columns = tuple(Field(name, type_) for name, type_ in self.columns.items())
         steps: list[typed.Step] = []
         for node in self.node.steps:
-            step = self.step(node)
-            if step is None:
-                return None  # what later steps see is unknown
-            steps.append(step)
+            step = self.step(node) if self.columns_known else self.names_only(node)
+            if step:
+                steps.append(step)
+        if len(steps) < len(self.node.steps):
+            return None
         return typed.Table(
             self.node.name.text,
             self.node.span,
@@ -105,18 +108,14 @@ class _Checker:
                 case _ if name in NOT_YET_NAMES:
                     self.report(problems.NotYet(span=node.callee.span, word=name))
                     return None
-                case _ if name in self.known.tables or name in self.known.tasks:
-                    form = "table t = topics" if name in self.known.tables else f"… |> {name}(…)"
+                case _ if name in self.known.tables:
+                    form = f"table {self.node.name.text} = {name}"
                     self.report(problems.WrongCall(span=node.span, callee=name, form=form))
                     return None
+                case _:
+                    pass
         if name not in self.known.tables:
-            known = (*self.known.tables, "read", "rows") if node.brackets else self.known.tables
-            kind = "source" if node.brackets else "table"
-            self.report(
-                problems.UnknownDeclaration(
-                    span=node.callee.span, kind=kind, name=name, known=tuple(known)
-                )
-            )
+            self.no_source(node, name)
             return None
         table = self.known.tables[name]
         if table is None:
@@ -124,13 +123,29 @@ class _Checker:
         self.columns = {field.name: field.type for field in table.columns}
         return plan.From(node.span, name)
 
-    def query(self, node: ast.QuerySource) -> typed.Query | None:
-        needed = self.binder.query_tables(node.text)
-        if any(self.known.tables.get(name, ...) is None for name in needed):
-            return None
-        bound = self.binder.query(
-            node.text, self.known.parameters, tuple(self.known.tables), self.report
+    def no_source(self, node: ast.Call, name: str) -> None:
+        if name in self.known.tasks or name in FORMS:
+            call = f"{name}(…)" if node.brackets or name in FORMS else name
+            form = f"table {self.node.name.text} = … |> {call}"
+            self.report(problems.WrongCall(span=node.span, callee=name, form=form))
+            return
+        known = tuple(self.known.tables)
+        self.report(
+            problems.UnknownDeclaration(
+                span=node.callee.span,
+                kind="source" if node.brackets else "table",
+                name=name,
+                known=(*known, "read", "rows") if node.brackets else known,
+            )
         )
+
+    def query(self, node: ast.QuerySource) -> typed.Query | None:
+        tables = {name.lower(): table for name, table in self.known.tables.items()}
+        needed = self.binder.query_tables(node.text)
+        if any(tables.get(name.lower(), ...) is None for name in needed):
+            return None
+        around = Surroundings("the query", {}, self.known.parameters, tuple(self.known.tables))
+        bound = self.binder.query(node.text, around, self.report)
         if bound is None:
             return None
         self.columns = {field.name: field.type for field in bound.fields}
@@ -165,16 +180,23 @@ class _Checker:
     def has(self, name: ast.Name, columns: Mapping[str, Type]) -> bool:
         if name.text in columns:
             return True
-        owner = self.owner
-        self.report(
-            problems.UnknownColumn(
-                span=name.span, owner=owner, name=name.text, known=tuple(columns)
-            )
-        )
+        self.unknown_column(name, self.owner, columns)
         return False
 
+    def unknown_column(self, name: ast.Name, owner: str, columns: Mapping[str, Type]) -> None:
+        around = Surroundings(owner, columns, self.known.parameters)
+        self.report(
+            problems.UnknownColumn(
+                span=name.span,
+                owner=owner,
+                name=name.text,
+                known=tuple(columns),
+                advice=around.meant(name.text, quoted=False),
+            )
+        )
+
     def wrong(self, callee: str, span: Span) -> None:
-        self.report(problems.WrongCall(span=span, callee=callee, form=_FORMS[callee]))
+        self.report(problems.WrongCall(span=span, callee=callee, form=FORMS[callee]))
 
     def count(self, node: ast.Call, callee: str) -> int | None:
         """The one whole number from 0 that `rows` and `limit` take."""
@@ -194,6 +216,8 @@ class _Checker:
             case _:
                 self.wrong(callee, node.span)
                 return None
+        if number is None:
+            return None  # the parameter's value was reported
         if not isinstance(number, int) or isinstance(number, bool) or number < 0:
             self.report(
                 problems.BadValue(
@@ -242,22 +266,48 @@ class _Checker:
                 return None if count is None else typed.Limit(count, node.span)
             case "embed":
                 return self.embed(node)
-            case _ if callee in NOT_YET_NAMES and callee not in self.known.tasks:
-                self.report(problems.NotYet(span=node.call.callee.span, word=callee))
-                return None
             case _ if callee not in self.known.tasks:
-                known = (
-                    *self.known.tasks,
-                    *(name for name in _FORMS if name not in ("read", "rows")),
+                self.no_step(node.call, callee)
+                return None
+            case _:
+                task = self.known.tasks[callee]
+                self.columns_known = task is not None
+                return self.task(node, task) if task else None
+
+    def no_step(self, node: ast.Call, callee: str) -> None:
+        self.columns_known = False
+        if callee in NOT_YET_NAMES:
+            self.report(problems.NotYet(span=node.callee.span, word=callee))
+        elif callee in ("read", "rows"):
+            form = f"table {self.node.name.text} = {FORMS[callee]}"
+            self.report(problems.WrongCall(span=node.span, callee=callee, form=form))
+        else:
+            steps = tuple(name for name in FORMS if name not in ("read", "rows"))
+            near = str(node.callee.names[0].text)
+            self.report(
+                problems.UnknownDeclaration(
+                    span=node.callee.span,
+                    kind="task or step",
+                    name=callee,
+                    known=(*self.known.tasks, *steps),
+                    advice=f"did you mean `{near}`?" if near in self.known.tasks else None,
                 )
+            )
+
+    def names_only(self, node: ast.Step) -> None:
+        """Check what can be checked of a step whose columns are unknown."""
+        callee = str(node.call.callee)
+        if callee not in ("where", "select", "limit", "embed", *self.known.tasks):
+            self.no_step(node.call, callee)
+        for name in node.usings:
+            known = tuple(self.known.embedders) if callee == "embed" else self.known.backends
+            kind = "embedder" if callee == "embed" else "backend"
+            if name.text not in known and (callee == "embed" or callee in self.known.tasks):
                 self.report(
                     problems.UnknownDeclaration(
-                        span=node.call.callee.span, kind="task or step", name=callee, known=known
+                        span=name.span, kind=kind, name=name.text, known=known
                     )
                 )
-                return None
-        task = self.known.tasks[callee]
-        return None if task is None else self.task(node, task)
 
     def sql_text(self, node: ast.Step, callee: str) -> ast.String | None:
         match node.call.arguments:
@@ -271,19 +321,17 @@ class _Checker:
         text = self.sql_text(node, "where")
         if text is None:
             return None
-        bound = self.binder.condition(
-            text, self.columns, self.known.parameters, self.owner, self.report
-        )
+        bound = self.binder.condition(text, self.around, self.report)
         return typed.Where(bound, node.span) if bound else None
 
     def select(self, node: ast.Step) -> typed.Select | None:
         text = self.sql_text(node, "select")
         if text is None:
+            self.columns_known = False
             return None
-        bound = self.binder.columns(
-            text, self.columns, self.known.parameters, self.owner, self.report
-        )
+        bound = self.binder.columns(text, self.around, self.report)
         if bound is None:
+            self.columns_known = False
             return None
         # A column that only passes through keeps what is known of it (`T?`, a choice).
         kept = {name: self.type_of(path) for name, path in (bound.plain or {}).items()}
@@ -304,11 +352,7 @@ class _Checker:
         owner = self.owner
         for name in value.names:
             if name.text not in columns:
-                self.report(
-                    problems.UnknownColumn(
-                        span=name.span, owner=owner, name=name.text, known=tuple(columns)
-                    )
-                )
+                self.unknown_column(name, owner, columns)
                 return None
             inner = types.required(columns[name.text])
             owner = f"`{name.text}`"
@@ -341,7 +385,8 @@ class _Checker:
             return None
         column = node.aliases[0].text if node.aliases else _EMBEDDING
         place = node.aliases[0].span if node.aliases else node.call.callee.span
-        if self.taken(column, place, step=not node.aliases):
+        advice = None if node.aliases else f"name the vector: `as {column}2`"
+        if self.taken(column, place, advice):
             return None
         dimensions = self.known.embedders[embedder]
         self.columns[column] = types.Vector(dimensions)
@@ -361,31 +406,30 @@ class _Checker:
         self.report(problems.UsingMissing(span=node.call.span, kind=kind, known=known))
         return None
 
-    def taken(self, name: str, span: Span, *, step: bool) -> bool:
+    def taken(self, name: str, span: Span, advice: str | None = None) -> bool:
         if name.lower() not in (column.lower() for column in self.columns):
             return False
-        self.report(problems.ColumnTwice(span=span, name=name, owner=self.owner, step=step))
+        advice = advice or "choose another name"
+        self.report(problems.ColumnTwice(span=span, name=name, owner=self.owner, advice=advice))
         return True
 
     def task(self, node: ast.Step, task: typed.Task) -> typed.TaskStep | None:
         given = self.arguments(node, task)
         backend: str | None = None
-        if node.usings or task.needs_backend:
-            if node.usings and not task.asks:
-                name = node.usings[0]
-                self.report(problems.NothingToUse(span=name.span, word="using", callee=task.name))
-                return None
+        sound = True
+        if node.usings and not task.asks:
+            name = node.usings[0]
+            self.report(problems.NothingToUse(span=name.span, word="using", callee=task.name))
+            sound = False
+        elif node.usings or task.needs_backend:
             backend = self.using(node, "backend", self.known.backends)
-            if backend is None:
-                return None
-        if given is None:
-            return None
+            sound = backend is not None
         made = [(column.name, column.type) for column in task.outputs]
         if task.asks and MODEL_NAME not in (name for name, _ in made):
             made.append((MODEL_NAME, types.Text()))
         alias = node.aliases[0] if node.aliases else None
         if alias:
-            if self.taken(alias.text, alias.span, step=False):
+            if self.taken(alias.text, alias.span):
                 return None
             fields = tuple(Field(name, type_) for name, type_ in made)
             self.columns[alias.text] = types.Record(fields)
@@ -393,9 +437,11 @@ class _Checker:
             for name, type_ in made:
                 if name == MODEL_NAME and name in self.columns:
                     del self.columns[name]
-                elif self.taken(name, node.call.callee.span, step=True):
+                elif self.taken(name, node.call.callee.span, _own_name(name)):
                     return None
                 self.columns[name] = type_
+        if not sound or given is None:
+            return None
         return typed.TaskStep(task, given, backend, alias.text if alias else None, node.span)
 
     def arguments(self, node: ast.Step, task: typed.Task) -> dict[str, typed.Given] | None:
@@ -445,7 +491,7 @@ class _Checker:
                 given[parameter.name] = typed.Given(value=parameter.default)
         return given if sound else None
 
-    def missing(self, node: ast.Step, task: typed.Task, name: str, kind: Any) -> None:  # noqa: ANN401
+    def missing(self, node: ast.Step, task: typed.Task, name: str, kind: Any) -> None:
         self.report(
             problems.MissingArgument(
                 span=node.call.callee.span,
@@ -453,16 +499,35 @@ class _Checker:
                 name=name,
                 kind=kind,
                 columns=tuple(self.columns),
+                advice=self.bind_part(task, name) if kind == "input" else None,
             )
         )
+
+    def bind_part(self, task: typed.Task, name: str) -> str | None:
+        """How an input is bound to a part of a struct that has its name."""
+        for column, type_ in self.columns.items():
+            inner = types.required(type_)
+            if isinstance(inner, types.Record) and any(f.name == name for f in inner.fields):
+                return f"bind it: `{task.name}({name} = {column}.{name})`"
+        return None
 
     def fits(self, found: Type, wanted: Type, what: str, node: ast.Step | ast.Value) -> bool:
         if assignable(found, wanted):
             return True
         span = node.call.callee.span if isinstance(node, ast.Step) else node.span
+        known = types.required(found)
+        advice = "convert it before, in a `select`"
+        if isinstance(types.required(wanted), types.Text):
+            advice += ', as in `select("*, size::VARCHAR AS size_text")`'
+        elif not isinstance(known, types.Other):
+            advice = f"declare it as `{types.name(known)}`, or {advice}"
         self.report(
             problems.WrongType(
-                span=span, what=what, expected=types.name(wanted), found=types.name(found)
+                span=span,
+                what=what,
+                expected=types.name(wanted),
+                found=types.name(found),
+                advice=advice,
             )
         )
         return False
@@ -492,3 +557,7 @@ class _Checker:
             case value:
                 taken = resolve_value(value, wanted, what, self.report)
                 return typed.Given(value=taken[0]) if taken else None
+
+
+def _own_name(column: str) -> str:
+    return f"give the step's columns a name of their own: `as step2` (then `step2.{column}`)"

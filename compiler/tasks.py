@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -9,11 +10,12 @@ from synthc.compiler import ast, typed, types
 from synthc.compiler import templates as template_checks
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
-from synthc.compiler.parse import NOT_YET_NAMES
 from synthc.compiler.span import Span
 from synthc.compiler.sql import Binder
+from synthc.compiler.sql_problems import Surroundings
 from synthc.compiler.types import Type
-from synthc.compiler.values import assignable, resolve_type, resolve_value
+from synthc.compiler.values import assignable, described, resolve_type, resolve_value
+from synthc.compiler.words import NOT_YET_NAMES, NOT_YET_PRODUCERS
 
 Report = Callable[[Problem], None]
 
@@ -44,9 +46,15 @@ class _Checker:
         self.columns: dict[str, Type] = {}
         self.spans: dict[str, ast.Name] = {}
         self.used: set[str] = set()
+        self.later = frozenset(c.name.text for p in node.produces for c in p.columns)
 
     def report(self, problem: Problem) -> None:
         self.sound = self.sound and problem.severity == "warning"
+        if isinstance(problem, problems.UnknownColumn) and problem.name in self.later:
+            advice = (
+                f"`{problem.name}` is made further down: move its `out` or `let` above this one"
+            )
+            problem = dataclasses.replace(problem, advice=advice)
         self._report(problem)
 
     @property
@@ -59,13 +67,7 @@ class _Checker:
         inputs = [column for node in self.node.inputs if (column := self.column(node))]
         produces = [made for node in self.node.produces if (made := self.produce(node))]
         if not any(p.keyword == "out" for p in self.node.produces):
-            self.report(
-                problems.WrongCall(
-                    span=self.node.name.span,
-                    callee=self.node.name.text,
-                    form='task name { out column: text = ask "…" }',
-                )
-            )
+            self.report(problems.NoOutput(span=self.node.name.span, task=self.node.name.text))
         if self.sound:
             self.warn_unused(inputs)
         if not self.sound:
@@ -99,10 +101,11 @@ class _Checker:
         type_ = resolve_type(node.type, self.report)
         default = None
         if type_ and node.default is not None:
-            if isinstance(node.default, ast.Path) and str(node.default) == "sample":
-                self.report(problems.NotYet(span=node.default.span, word="sample"))
-                return
-            default = resolve_value(node.default, type_, f"the default of `{name}`", self.report)
+            if isinstance(node.default, ast.Path) and str(node.default) in NOT_YET_PRODUCERS:
+                self.sound = False  # the parser said so
+            else:
+                what = f"the default of `{name}`"
+                default = resolve_value(node.default, type_, what, self.report)
         if type_ is None or (node.default is not None and default is None):
             # Known all the same, so that its uses are not reported too.
             self.parameters[name] = typed.Parameter(
@@ -136,10 +139,14 @@ class _Checker:
         self.columns[name] = type_ or types.Text()
         return typed.Column(name, type_, node.name.span) if type_ else None
 
+    @property
+    def visible_parameters(self) -> dict[str, Type]:
+        """The spec's parameters, hidden by the task's."""
+        return {**self.known.parameters, **{name: p.type for name, p in self.parameters.items()}}
+
     def scope(self) -> dict[str, Type]:
-        """What a template sees: the spec's parameters, hidden by the task's, and its columns."""
-        parameters = {name: p.type for name, p in self.parameters.items()}
-        return {**self.known.parameters, **parameters, **self.columns}
+        """What a template sees: parameters and columns."""
+        return {**self.visible_parameters, **self.columns}
 
     def produce(self, node: ast.Produce) -> typed.Produce | None:
         before = dict(self.columns)
@@ -156,13 +163,8 @@ class _Checker:
             case ast.Ask():
                 return self.ask(node, node.producer)
             case ast.Sql(text):
-                parameters = {
-                    **self.known.parameters,
-                    **{name: p.type for name, p in self.parameters.items()},
-                }
-                bound = self.binder.expression(
-                    text, self.columns, parameters, self.owner, self.report
-                )
+                around = Surroundings(self.owner, self.columns, self.visible_parameters)
+                bound = self.binder.expression(text, around, self.report)
                 if bound is None:
                     return None
                 self.used |= {path[0] for path in bound.paths} | {p[0] for p in bound.parameters}
@@ -171,15 +173,12 @@ class _Checker:
                 reads = self.template(template, has_format=False)
                 return None if reads is None else typed.Template(template.text, reads)
             case ast.Path() as path:
-                return self.copy(path, path.names[0])
+                return self.copy(path)
             case ast.ParameterValue(name, span):
-                return self.copy(node.producer, ast.Name(name, span))
+                return self.copy_parameter(name, span)
             case ast.Apply(function, _, span):
-                self.report(
-                    problems.WrongCall(
-                        span=span, callee=str(function), form='sql "function(column)"'
-                    )
-                )
+                name = str(function)
+                self.report(problems.WrongCall(span=span, callee=name, form=f'sql "{name}(…)"'))
                 return None
             case ast.Literal() | ast.ListValue():
                 if len(node.columns) != 1:
@@ -192,35 +191,61 @@ class _Checker:
                 return typed.Constant(value[0]) if value else None
 
     def one_column(self, node: ast.Produce) -> None:
+        names = ", ".join(column.name.text for column in node.columns)
         self.report(
-            problems.WrongCall(
-                span=node.span,
-                callee="(…)",
-                form='out (a: text, b: int) = ask "…"',
+            problems.BadValue(
+                span=_producer_span(node.producer),
+                what=f"`({names})`",
+                wanted="made by one `ask`",
+                found="SQL"
+                if isinstance(node.producer, ast.Ask | ast.Sql)
+                else described(node.producer),
+                advice="give each column an `out` of its own",
             )
         )
 
-    def copy(self, value: ast.Value, name: ast.Name) -> typed.Producer | None:
-        if isinstance(value, ast.Path) and len(value.names) > 1:
-            whole = str(value)
-            self.report(problems.WrongCall(span=value.span, callee=whole, form=f'sql "{whole}"'))
+    def copy(self, path: ast.Path) -> typed.Producer | None:
+        name = path.names[0].text
+        if len(path.names) > 1:
+            form = f'sql "{path}"'
+            self.report(problems.WrongCall(span=path.span, callee=str(path), form=form))
             return None
-        if isinstance(value, ast.Path) and name.text in ("sample", "repeat"):
-            return None  # reported by the parser as a reserved word
-        scope = self.scope()
-        if name.text not in scope:
+        if name in NOT_YET_PRODUCERS:
+            return None  # the parser said so
+        if name not in self.columns:
+            advice = None
+            if name in self.visible_parameters:
+                advice = f"a parameter is written with a `$`: `${name}`"
             self.report(
                 problems.UnknownColumn(
-                    span=name.span, owner=self.owner, name=name.text, known=tuple(self.columns)
+                    span=path.span,
+                    owner=self.owner,
+                    name=name,
+                    known=tuple(self.columns),
+                    advice=advice,
                 )
             )
             return None
-        self.used.add(name.text)
-        return typed.Copy(name.text)
+        self.used.add(name)
+        return typed.Copy(name)
+
+    def copy_parameter(self, name: str, span: Span) -> typed.Producer | None:
+        if name not in self.visible_parameters:
+            self.report(
+                problems.UnknownParameter(
+                    span=span,
+                    name=name,
+                    known=tuple(self.visible_parameters),
+                    columns=tuple(self.columns),
+                )
+            )
+            return None
+        self.used.add(name)
+        return typed.Copy(name)
 
     def template(self, template: ast.String, *, has_format: bool) -> tuple[str, ...] | None:
         reads = template_checks.check(
-            template, self.scope(), has_format=has_format, report=self.report
+            template, self.scope(), has_format=has_format, report=self.report, later=self.later
         )
         self.used.update(reads or ())
         return reads

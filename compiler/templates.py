@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
-from jinja2 import TemplateSyntaxError, nodes
+from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from synthc.compiler import ast, types
+
+from synthc.compiler import ast, template_syntax, types
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
 from synthc.compiler.span import Span
@@ -16,17 +16,24 @@ from synthc.compiler.types import Type
 OUTPUT_FORMAT = "output_format"
 """What a prompt prints to say which JSON is wanted."""
 
-# What Jinja brings of its own, less what is random or makes no prompt.
+# What Jinja brings of its own, less what is random, makes no prompt or reaches into Python.
 GLOBALS = ("range", "dict", "namespace")
-_VOLATILE_FILTERS = {"random"}
-_ASKS_FIRST = {"default", "d"}
+_REMOVED = ("random", "attr")
+_ASKS_FIRST = ("default", "d")
+_NEVER_NULL = ("string", "number", "integer", "float", "boolean", "mapping", "sequence", "iterable")
+
+_Path = tuple[str, ...]
+_Safe = frozenset[_Path]
+"""The columns, and parts of columns, that were asked whether they are null."""
+_Local = Mapping[str, Type | None]
+"""The names that the template itself sets, with their types where those are known."""
 
 
 def environment() -> ImmutableSandboxedEnvironment:
     """The sandbox that templates are checked in; the runtime renders them in one like it."""
     made = ImmutableSandboxedEnvironment(keep_trailing_newline=True)
     made.globals = {name: made.globals[name] for name in GLOBALS}
-    for name in _VOLATILE_FILTERS:
+    for name in _REMOVED:
         del made.filters[name]
     return made
 
@@ -37,29 +44,23 @@ def check(
     *,
     has_format: bool,
     report: Callable[[Problem], None],
+    later: frozenset[str] = frozenset(),
 ) -> tuple[str, ...] | None:
     """The names of the scope that the template uses, in the scope's order; None where it is wrong.
 
-    `has_format` says whether `{{ output_format }}` can be printed.
+    `has_format` says whether `{{ output_format }}` can be printed; `later` are names that the scope
+    will have further down.
     """
     sandbox = environment()
     try:
-        tree = sandbox.parse(template.text)
-    except TemplateSyntaxError as error:
-        span = _line(template, error.lineno)
-        report(problems.TemplateSyntax(span=span, reason=(error.message or "").rstrip(".")))
+        tree = template_syntax.read(template.text, sandbox)
+    except template_syntax.Unreadable as wrong:
+        span = template.at(wrong.offset, wrong.length)
+        report(problems.TemplateSyntax(span=span, reason=wrong.reason, advice=wrong.advice))
         return None
-    visitor = _Visitor(template, scope, has_format, sandbox, report)
-    visitor.statements(tree.body, frozenset(), frozenset())
+    visitor = _Visitor(template, scope, later, sandbox, report, has_format=has_format)
+    visitor.statements(tree.body, {}, frozenset())
     return None if visitor.failed else tuple(name for name in scope if name in visitor.used)
-
-
-def _line(template: ast.String, line: int) -> Span:
-    lines = template.text.split("\n")
-    start = sum(len(text) + 1 for text in lines[: line - 1])
-    text = lines[min(line, len(lines)) - 1]
-    indent = len(text) - len(text.lstrip())
-    return template.at(start + indent, max(1, len(text.strip())))
 
 
 class _Visitor:
@@ -67,10 +68,13 @@ class _Visitor:
         self,
         template: ast.String,
         scope: Mapping[str, Type],
-        has_format: bool,
+        later: frozenset[str],
         sandbox: ImmutableSandboxedEnvironment,
         report: Callable[[Problem], None],
+        *,
+        has_format: bool,
     ) -> None:
+        self.later = later
         self.template = template
         self.scope = scope
         self.has_format = has_format
@@ -84,70 +88,63 @@ class _Visitor:
         self._report(problem)
 
     def find(self, node: nodes.Node, word: str) -> Span:
-        """The word inside the tags of the node's line: Jinja knows lines, not columns."""
-        lines = self.template.text.split("\n")
-        start = sum(len(text) + 1 for text in lines[: node.lineno - 1])
-        for at, part in _tags(self.template.text[start:]):
-            match = re.search(
-                rf"(?<![\w.]){re.escape(word)}(?!\w)|(?<=\.){re.escape(word)}(?!\w)", part
-            )
-            if match:
-                return self.template.at(start + at + match.start(), len(word))
-        return _line(self.template, node.lineno)
+        """The word, from where the node starts (its `lineno` is an offset: see template_syntax)."""
+        at = self.template.text.find(word, node.lineno)
+        return self.template.at(max(at, node.lineno), len(word))
 
-    def statements(
-        self, body: list[nodes.Node], local: frozenset[str], safe: frozenset[str]
-    ) -> frozenset[str]:
+    def tag(self, node: nodes.Node) -> Span:
+        """The whole `{% … %}` that the node's first word stands in."""
+        text = self.template.text
+        start, end = text.rfind("{%", 0, node.lineno), text.find("%}", node.lineno)
+        return self.template.at(start, end + 2 - start)
+
+    def statements(self, body: list[nodes.Node], local: _Local, safe: _Safe) -> None:
         """Check statements in order; `local` are names set so far, `safe` nullables asked about."""
         for node in body:
             local = self.statement(node, local, safe)
-        return local
 
-    def statement(
-        self, node: nodes.Node, local: frozenset[str], safe: frozenset[str]
-    ) -> frozenset[str]:
+    def statement(self, node: nodes.Node, local: _Local, safe: _Safe) -> _Local:
+        """Check one statement; the names that those after it see."""
         match node:
             case nodes.Output():
                 for part in node.nodes:
                     if not isinstance(part, nodes.TemplateData):
                         self.expression(part, local, safe, printed=True)
             case nodes.If():
-                self.expression(node.test, local, safe)
-                inner = safe | _asked(node.test)
-                self.statements(node.body, local, inner)
-                for branch in node.elif_:
-                    self.statement(branch, local, safe)
-                self.statements(node.else_, local, safe | _denied(node.test))
+                for branch in (node, *node.elif_):
+                    self.expression(branch.test, local, safe)
+                    self.statements(branch.body, local, safe | _asked(branch.test))
+                    safe = safe | _denied(branch.test)
+                self.statements(node.else_, local, safe)
             case nodes.For():
                 self.expression(node.iter, local, safe, printed=True)
-                inside = local | _targets(node.target) | {"loop"}
+                element = self.element(node.iter, local)
+                inside = {**local, **_targets(node.target, element), "loop": None}
+                asked: _Safe = frozenset()
                 if node.test:
                     self.expression(node.test, inside, safe)
-                self.statements(node.body, inside, safe)
+                    asked = _asked(node.test)
+                self.statements(node.body, inside, safe | asked)
                 self.statements(node.else_, local, safe)
             case nodes.Assign():
-                self.expression(node.node, local, safe)
-                return local | _targets(node.target)
+                self.expression(node.node, local, safe, printed=True)
+                return {**local, **_targets(node.target)}
             case nodes.AssignBlock():
                 self.statements(node.body, local, safe)
-                return local | _targets(node.target)
+                return {**local, **_targets(node.target)}
             case nodes.With():
                 for value in node.values:
-                    self.expression(value, local, safe)
-                names = frozenset().union(*(_targets(t) for t in node.targets))
-                self.statements(node.body, local | names, safe)
+                    self.expression(value, local, safe, printed=True)
+                names = {name: None for target in node.targets for name in _targets(target)}
+                self.statements(node.body, {**local, **names}, safe)
             case nodes.Macro():
-                inside = local | {arg.name for arg in node.args}
+                inside = {**local, **{arg.name: None for arg in node.args}}
                 self.statements(node.body, inside, safe)
-                return local | {node.name}
+                return {**local, node.name: None}
             case nodes.FilterBlock():
                 self.statements(node.body, local, safe)
             case nodes.Include() | nodes.Import() | nodes.FromImport() | nodes.Extends():
-                self.problem(
-                    problems.UnsafeTemplate(
-                        span=_line(self.template, node.lineno), what="other files"
-                    )
-                )
+                self.problem(problems.UnsafeTemplate(span=self.tag(node), what="other files"))
             case _:
                 for child in node.iter_child_nodes():
                     if isinstance(child, nodes.Expr):
@@ -157,27 +154,25 @@ class _Visitor:
         return local
 
     def expression(
-        self,
-        node: nodes.Node,
-        local: frozenset[str],
-        safe: frozenset[str],
-        *,
-        printed: bool = False,
+        self, node: nodes.Node, local: _Local, safe: _Safe, *, printed: bool = False
     ) -> None:
+        """Check an expression; `printed` says whether its value may end in the text."""
+        if printed:
+            self.not_null(node, local, safe)
         match node:
             case nodes.Name():
-                self.name(node, local, safe, printed)
+                self.name(node, local)
             case nodes.Getattr():
                 self.attribute(node, node.attr, local)
-                self.expression(node.node, local, safe, printed=printed)
+                self.expression(node.node, local, safe)
             case nodes.Getitem(arg=nodes.Const(value=str() as key)):
                 self.attribute(node, key, local)
-                self.expression(node.node, local, safe, printed=printed)
+                self.expression(node.node, local, safe)
             case nodes.Filter():
                 self.known("filter", node, self.sandbox.filters)
-                inner = printed and node.name not in _ASKS_FIRST
                 for child in node.iter_child_nodes():
-                    self.expression(child, local, safe, printed=inner and child is node.node)
+                    asks = child is node.node and node.name in _ASKS_FIRST
+                    self.expression(child, local, safe, printed=printed and not asks)
             case nodes.Test():
                 self.known("test", node, self.sandbox.tests)
                 for child in node.iter_child_nodes():
@@ -189,66 +184,93 @@ class _Visitor:
                     self.expression(node.expr2, local, safe | _denied(node.test), printed=printed)
             case nodes.Or():
                 self.expression(node.left, local, safe)
-                self.expression(node.right, local, safe, printed=printed)
-            case nodes.Call():
+                self.expression(node.right, local, safe | _denied(node.left), printed=printed)
+            case nodes.And():
+                self.expression(node.left, local, safe, printed=printed)
+                self.expression(node.right, local, safe | _asked(node.left), printed=printed)
+            case nodes.Compare() | nodes.Not():
                 for child in node.iter_child_nodes():
                     self.expression(child, local, safe)
-            case nodes.Concat() | nodes.BinExpr():
-                for child in node.iter_child_nodes():
-                    self.expression(child, local, safe, printed=printed)
             case _:
                 for child in node.iter_child_nodes():
-                    self.expression(child, local, safe)
+                    self.expression(child, local, safe, printed=printed)
 
-    def name(
-        self, node: nodes.Name, local: frozenset[str], safe: frozenset[str], printed: bool
-    ) -> None:
+    def name(self, node: nodes.Name, local: _Local) -> None:
         name = node.name
         if name in local:
             return
         if name == OUTPUT_FORMAT and name not in self.scope:
             if not self.has_format:
                 self.problem(problems.NoOutputFormat(span=self.find(node, name)))
-            return
-        if name.startswith("_"):
+        elif name.startswith("_"):
             what = f"`{name}`"
             self.problem(problems.UnsafeTemplate(span=self.find(node, name), what=what))
-            return
-        if name not in self.scope:
-            if name not in GLOBALS:
-                known = tuple(self.scope) + ((OUTPUT_FORMAT,) if self.has_format else ())
-                self.problem(
-                    problems.UnknownTemplateName(span=self.find(node, name), name=name, known=known)
+        elif name in self.scope:
+            self.used.add(name)
+        elif name not in GLOBALS:
+            known = tuple(self.scope) + ((OUTPUT_FORMAT,) if self.has_format else ())
+            self.problem(
+                problems.UnknownTemplateName(
+                    span=self.find(node, name),
+                    name=name,
+                    known=known,
+                    further_down=name in self.later,
                 )
-            return
-        self.used.add(name)
-        if printed and types.nullable(self.scope[name]) and name not in safe:
-            self.problem(problems.NullablePrinted(span=self.find(node, name), name=name))
+            )
 
-    def attribute(
-        self, node: nodes.Getattr | nodes.Getitem, key: str, local: frozenset[str]
-    ) -> None:
+    def not_null(self, node: nodes.Node, local: _Local, safe: _Safe) -> None:
+        """Report a column, or a part of one, that can be null here."""
+        path = _path(node)
+        for length in range(1, len(path) + 1):
+            type_ = self.type_of(path[:length], local)
+            if type_ and types.nullable(type_) and path[:length] not in safe:
+                name = ".".join(path[:length])
+                first = node
+                while isinstance(first, nodes.Getattr | nodes.Getitem):
+                    first = first.node
+                self.problem(problems.NullablePrinted(span=self.find(first, name), name=name))
+                return
+
+    def type_of(self, path: _Path, local: _Local) -> Type | None:
+        """The type of a name, or of a part of it; None where that is unknown."""
+        type_ = local[path[0]] if path[0] in local else self.scope.get(path[0])
+        for part in path[1:]:
+            record = types.required(type_) if type_ else None
+            fields = record.fields if isinstance(record, types.Record) else ()
+            type_ = next((field.type for field in fields if field.name == part), None)
+        return type_
+
+    def element(self, node: nodes.Node, local: _Local) -> Type | None:
+        """The type of what a loop over the expression gives, where that is known."""
+        path = _path(node)
+        found = self.type_of(path, local) if path else None
+        inner = types.required(found) if found else None
+        return inner.element if isinstance(inner, types.ListOf) else None
+
+    def attribute(self, node: nodes.Getattr | nodes.Getitem, key: str, local: _Local) -> None:
         if key.startswith("_"):
             self.problem(problems.UnsafeTemplate(span=self.find(node, key), what=f"`{key}`"))
             return
-        owner = node.node
-        if not isinstance(owner, nodes.Name) or owner.name in local or owner.name not in self.scope:
-            return
-        type_ = types.required(self.scope[owner.name])
-        if isinstance(type_, types.Record) and key not in (f.name for f in type_.fields):
+        owner = _path(node.node)
+        type_ = self.type_of(owner, local) if owner else None
+        inner = types.required(type_) if type_ else None
+        if isinstance(inner, types.Record) and key not in (f.name for f in inner.fields):
             self.problem(
                 problems.UnknownColumn(
                     span=self.find(node, key),
-                    owner=f"`{owner.name}`",
+                    owner=f"`{'.'.join(owner)}`",
                     name=key,
-                    known=tuple(f.name for f in type_.fields),
+                    known=tuple(f.name for f in inner.fields),
                 )
             )
 
     def known(
         self, kind: str, node: nodes.Filter | nodes.Test, names: Mapping[str, object]
     ) -> None:
-        if node.name not in names:
+        if node.name in _REMOVED:
+            what = f"the {kind} `{node.name}`"
+            self.problem(problems.UnsafeTemplate(span=self.find(node, node.name), what=what))
+        elif node.name not in names:
             self.problem(
                 problems.UnknownFilter(
                     span=self.find(node, node.name), kind=kind, name=node.name, known=tuple(names)
@@ -256,42 +278,79 @@ class _Visitor:
             )
 
 
-def _tags(text: str) -> list[tuple[int, str]]:
-    return [(m.start(), m.group()) for m in re.finditer(r"\{\{.*?\}\}|\{%.*?%\}", text, re.DOTALL)]
-
-
-def _targets(node: nodes.Node) -> frozenset[str]:
-    return frozenset(
-        name.name for name in [node, *node.find_all(nodes.Name)] if isinstance(name, nodes.Name)
-    )
-
-
-def _asked(test: nodes.Node) -> frozenset[str]:
-    """The names that are there where the test holds."""
-    match test:
+def _path(node: nodes.Node) -> _Path:
+    """The names of `x` or `x.a.b`; () for any other expression."""
+    match node:
         case nodes.Name():
-            return frozenset((test.name,))
+            return (node.name,)
+        case nodes.Getattr():
+            owner = _path(node.node)
+            return (*owner, node.attr) if owner else ()
+        case nodes.Getitem(arg=nodes.Const(value=str() as key)):
+            owner = _path(node.node)
+            return (*owner, key) if owner else ()
+        case _:
+            return ()
+
+
+def _targets(node: nodes.Node, type_: Type | None = None) -> dict[str, Type | None]:
+    """The names that an assignment sets; one alone has the type of the value."""
+    if isinstance(node, nodes.Name):
+        return {node.name: type_}
+    return {name.name: None for name in node.find_all(nodes.Name)}
+
+
+def _asked(test: nodes.Node) -> _Safe:
+    """What is not null where the test holds."""
+    match test:
+        case nodes.Name() | nodes.Getattr() | nodes.Getitem():
+            path = _path(test)
+            return frozenset(path[:length] for length in range(1, len(path) + 1))
         case nodes.And():
             return _asked(test.left) | _asked(test.right)
+        case nodes.Or():
+            return _asked(test.left) & _asked(test.right)
         case nodes.Not():
             return _denied(test.node)
-        case nodes.Compare(expr=nodes.Name() as name, ops=[nodes.Operand(op="ne") as operand]):
-            none = isinstance(operand.expr, nodes.Const) and operand.expr.value is None
-            return frozenset((name.name,)) if none else frozenset()
-        case nodes.Compare(expr=nodes.Name() as name):
-            return frozenset((name.name,))
+        case nodes.Test() if test.name in _NEVER_NULL:
+            return _asked(test.node)
+        case nodes.Compare(ops=[nodes.Operand(op=op, expr=other)]):
+            if op == "ne":
+                return _asked(test.expr) if _is_none(other) else frozenset()
+            return frozenset() if op == "notin" or not _is_literal(other) else _asked(test.expr)
         case _:
             return frozenset()
 
 
-def _denied(test: nodes.Node) -> frozenset[str]:
-    """The names that are there where the test does not hold."""
+def _denied(test: nodes.Node) -> _Safe:
+    """What is not null where the test does not hold."""
     match test:
         case nodes.Not():
             return _asked(test.node)
         case nodes.Or():
             return _denied(test.left) | _denied(test.right)
-        case nodes.Test(node=nodes.Name() as name, name="none"):
-            return frozenset((name.name,))
+        case nodes.And():
+            return _denied(test.left) & _denied(test.right)
+        case nodes.Test(name="none"):
+            return _asked(test.node)
+        case nodes.Compare(ops=[nodes.Operand(op=op, expr=other)]):
+            none, literal = _is_none(other), _is_literal(other)
+            same = (op == "eq" and none) or (op == "ne" and literal)
+            return _asked(test.expr) if same else frozenset()
         case _:
             return frozenset()
+
+
+def _is_none(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Const) and node.value is None
+
+
+def _is_literal(node: nodes.Node) -> bool:
+    """Whether the expression is a literal without a null in it."""
+    match node:
+        case nodes.Const():
+            return node.value is not None
+        case nodes.List() | nodes.Tuple():
+            return all(map(_is_literal, node.items))
+        case _:
+            return False

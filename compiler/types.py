@@ -152,7 +152,7 @@ _INTEGERS = {*_SIGNED, *(f"u{name}" for name in _SIGNED)}
 _FLOATS = {"float", "double", "decimal"}
 
 
-def from_duckdb(type_: Any) -> Type:  # noqa: ANN401 - duckdb's own class, imported only where used
+def from_duckdb(type_: Any) -> Type:
     """The type of a column that DuckDB inferred (`duckdb.sqltypes.DuckDBPyType`).
 
     SQL says nothing about nulls, so the answer is never a `T?`: a task's input checks each row.

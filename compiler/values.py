@@ -9,8 +9,8 @@ from typing import Any
 from synthc.compiler import ast, types
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem, nearest
-from synthc.compiler.parse import NOT_YET_NAMES
 from synthc.compiler.types import Type
+from synthc.compiler.words import NOT_YET_NAMES
 
 Report = Callable[[Problem], None]
 
@@ -35,6 +35,13 @@ _OTHER_LANGUAGES = {
     "dict": "json",
     "list": "text[]",
     "array": "text[]",
+    "char": "text",
+    "date": "text",
+    "datetime": "text",
+    "timestamp": "text",
+    "decimal": "float",
+    "struct": "json",
+    "any": "json",
     "embedding": "vector[384]",
     "vector": "vector[384]",
 }
@@ -50,6 +57,8 @@ def resolve_type(expression: ast.TypeExpression, report: Report) -> Type | None:
                 report(problems.NotYet(span=span, word=name.text))
             else:
                 meant = _OTHER_LANGUAGES.get(name.text.lower())
+                if meant is None and not nearest(name.text, NAMED):
+                    meant = _OTHER_LANGUAGES.get(nearest(name.text, _OTHER_LANGUAGES) or "")
                 report(
                     problems.UnknownType(
                         span=span, name=name.text, meant=meant, known=(*NAMED, "vector[n]")
@@ -72,7 +81,7 @@ def resolve_type(expression: ast.TypeExpression, report: Report) -> Type | None:
                             span=span,
                             what="a type with a size",
                             wanted="`vector[n]` with n from 1",
-                            found="another",
+                            found=f"`{_written(expression)}`",
                         )
                     )
                     return None
@@ -99,6 +108,12 @@ def resolve_type(expression: ast.TypeExpression, report: Report) -> Type | None:
                 else:
                     fields[column.name.text] = types.Field(column.name.text, type_)
             return types.Record(tuple(fields.values())) if sound else None
+
+
+def _written(expression: ast.ListType) -> str:
+    element = expression.element
+    name = element.name.text if isinstance(element, ast.NamedType) else "…"
+    return f"{name}[{expression.size}]"
 
 
 def described(value: ast.Value) -> str:
@@ -141,25 +156,41 @@ def resolve_value(value: ast.Value, type_: Type, what: str, report: Report) -> t
         taken = take(found, type_)
         if taken:
             return taken
-    options = [str(v) for v in type_.values] if isinstance(type_, types.Choice) else []
     report(
         problems.BadValue(
             span=value.span,
             what=what,
-            wanted=_wanted(type_),
+            wanted=wanted(type_),
             found=described(value),
-            near=nearest(str(found), options) if options else None,
+            near=_near(value, found, type_),
         )
     )
     return None
 
 
-def _wanted(type_: Type) -> str:
+def _near(value: ast.Value, found: Any, type_: Type) -> str | None:
+    """What was probably meant."""
+    inner = types.required(type_)
+    if isinstance(value, ast.Path):
+        word = str(value)
+        if isinstance(inner, types.Text) or (
+            isinstance(inner, types.Choice) and word in inner.values
+        ):
+            return f'"{word}"'
+        spelt = {"none": "null", "nil": "null", "yes": "true", "no": "false"}
+        known = spelt.get(word.lower(), word.lower())
+        return known if known in ("true", "false", "null") else None
+    options = [str(v) for v in inner.values] if isinstance(inner, types.Choice) else []
+    return nearest(str(found), options) if options else None
+
+
+def wanted(type_: Type) -> str:
+    """The type as a sentence names what it takes."""
     match type_:
         case types.Choice():
             return f"one of `{types.name(type_)}`"
         case types.Maybe(inner):
-            return f"{_wanted(inner)} or null"
+            return f"{wanted(inner)} or null"
         case types.Text():
             return "text in quotes"
         case types.Int():
@@ -174,7 +205,7 @@ def _wanted(type_: Type) -> str:
             return f"`{types.name(type_)}`"
 
 
-def take(value: Any, type_: Type) -> tuple[Any] | None:  # noqa: ANN401 - any value of the language
+def take(value: Any, type_: Type) -> tuple[Any] | None:
     """The value if the type has it, in a tuple of one."""
     match type_:
         case types.Maybe(inner):

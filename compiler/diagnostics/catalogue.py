@@ -30,19 +30,23 @@ class UnexpectedWord(Problem):
     code = "S0101"
     found: str
     expected: tuple[str, ...]
+    after: str | None = None
     advice: str | None = None
 
     def message(self) -> str:
-        found = "the end of the file" if not self.found else f"`{self.found}`"
-        match self.expected:
-            case ():
-                return f"{found} cannot stand here"
-            case (only,):
-                return f"expected {only}, found {found}"
-            case several:
-                return f"expected {listed(several[:-1])} or {several[-1]}, found {found}"
+        found = "the end of the declaration" if not self.found else f"`{self.found}`"
+        after = f" after `{self.after}`" if self.after else ""
+        if not self.expected:
+            return f"{found} cannot stand here"
+        return f"expected {self._wanted()}{after}, found {found}"
+
+    def _wanted(self) -> str:
+        *some, last = self.expected
+        return f"{listed(some)} or {last}" if some else last
 
     def label(self) -> str:
+        if self.after:
+            return f"expected {self._wanted()} after this"
         return f"expected {self.expected[0]}" if len(self.expected) == 1 else "not expected here"
 
     def help(self) -> str | None:
@@ -153,6 +157,7 @@ class UnknownDeclaration(Problem):
     kind: str
     name: str
     known: tuple[str, ...]
+    advice: str | None = None
 
     def message(self) -> str:
         return f"there is no {self.kind} `{self.name}`"
@@ -161,7 +166,7 @@ class UnknownDeclaration(Problem):
         return f"not among: {listed(self.known)}" if self.known else f"no {self.kind} is declared"
 
     def help(self) -> str | None:
-        return _meant(self.name, self.known)
+        return self.advice or _meant(self.name, self.known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +208,7 @@ class UnknownColumn(Problem):
     owner: str
     name: str
     known: tuple[str, ...]
+    advice: str | None = None
 
     def message(self) -> str:
         return f"{self.owner} has no column `{self.name}`"
@@ -211,7 +217,7 @@ class UnknownColumn(Problem):
         return f"not among: {listed(self.known)}" if self.known else "there are no columns here"
 
     def help(self) -> str | None:
-        return _meant(self.name, self.known)
+        return self.advice or _meant(self.name, self.known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +245,7 @@ class UnknownParameter(Problem):
         if self.name in self.columns:
             return f"a column is written without the `$`: `{self.name}`"
         near = nearest(self.name, self.known)
-        return f"did you mean `${near}`?" if near else f"declare it: `param {self.name}: int = 1`"
+        return f"did you mean `${near}`?" if near else f"declare it: `param {self.name}: … = …`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,7 +363,9 @@ class UsingMissing(Problem):
 
     def help(self) -> str | None:
         if not self.known:
-            return f"declare one: `{self.kind} small {{ model = … }}`"
+            if self.kind == "embedder":
+                return "declare one: `embedder minilm { model = … dimensions = … }`"
+            return "declare one: `backend small { model = … }`"
         return f"add `using {self.known[0]}`"
 
 
@@ -380,6 +388,7 @@ class MissingArgument(Problem):
     name: str
     kind: Literal["input", "parameter"]
     columns: tuple[str, ...]
+    advice: str | None = None
 
     def message(self) -> str:
         if self.kind == "parameter":
@@ -395,7 +404,7 @@ class MissingArgument(Problem):
     def help(self) -> str | None:
         near = nearest(self.name, self.columns) or (self.columns[0] if self.columns else "…")
         value = "…" if self.kind == "parameter" else near
-        return f"bind it: `{self.task.split('.')[-1]}({self.name} = {value})`"
+        return self.advice or f"bind it: `{self.task}({self.name} = {value})`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -412,12 +421,16 @@ class WrongType(Problem):
     what: str
     expected: str
     found: str
+    advice: str | None = None
 
     def message(self) -> str:
         return f"{self.what} must be `{self.expected}`, and this is `{self.found}`"
 
     def label(self) -> str:
         return f"this is `{self.found}`"
+
+    def help(self) -> str | None:
+        return self.advice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -434,7 +447,7 @@ class ColumnTwice(Problem):
     name: str
     owner: str
     first: Span | None = None
-    step: bool = False
+    advice: str = "choose another name"
 
     def message(self) -> str:
         return f"{self.owner} has a column `{self.name}` already"
@@ -443,9 +456,7 @@ class ColumnTwice(Problem):
         return (self.first, "first made here") if self.first else None
 
     def help(self) -> str | None:
-        if self.step:
-            return f"give the step's columns a name of their own: `as step2` (then `step2.{self.name}`)"
-        return "choose another name"
+        return self.advice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -463,14 +474,18 @@ class ContractCannotFill(Problem):
     types: tuple[str, ...]
 
     def message(self) -> str:
-        return f"the contract `{self.contract}` cannot fill {listed(f'`{t}`' for t in self.types)}"
+        if self.contract not in ("text", "json"):
+            return f"there is no contract `{self.contract}`"
+        return f"an answer as `{self.contract}` cannot fill {listed(f'`{t}`' for t in self.types)}"
 
     def help(self) -> str | None:
-        if self.contract == "text":
-            return (
-                "`text` gives one column of type `text`: leave out `as text`, and JSON is asked for"
-            )
-        return f"`{self.contract}` is no contract: there are `text` and `json`"
+        match self.contract:
+            case "text":
+                return "leave out `as text`: JSON is asked for, and gives columns of any type"
+            case "json":
+                return "declare a type that JSON has, such as `float[]` for a list of numbers"
+            case _:
+                return "there are `as text` and `as json`; without `as`, the types choose"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -509,12 +524,13 @@ class BadValue(Problem):
     wanted: str
     found: str
     near: str | None = None
+    advice: str | None = None
 
     def message(self) -> str:
         return f"{self.what} must be {self.wanted}, and this is {self.found}"
 
     def help(self) -> str | None:
-        return f"did you mean `{self.near}`?" if self.near else None
+        return f"did you mean `{self.near}`?" if self.near else self.advice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -594,6 +610,26 @@ class SaidTwice(Problem):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoOutput(Problem):
+    """A task that makes no column.
+
+    What: a task has at least one `out`; `in` and `let` stay inside of it.
+    Why: a step of it would change nothing.
+    Example: `task f { in topic: text }`.
+    Fix: add an `out`, or make the last `let` an `out`.
+    """
+
+    code = "S0312"
+    task: str
+
+    def message(self) -> str:
+        return f"the task `{self.task}` has no `out`, so it makes no column"
+
+    def help(self) -> str | None:
+        return 'add one: `out answer: text = ask "…"`'
+
+
+@dataclass(frozen=True, kw_only=True)
 class NothingToUse(Problem):
     """A `using` or `as` on a step that has no use for it.
 
@@ -627,9 +663,13 @@ class TemplateSyntax(Problem):
 
     code = "S0401"
     reason: str
+    advice: str | None = None
 
     def message(self) -> str:
         return f"this template cannot be read: {self.reason}"
+
+    def help(self) -> str | None:
+        return self.advice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -645,6 +685,7 @@ class UnknownTemplateName(Problem):
     code = "S0402"
     name: str
     known: tuple[str, ...]
+    further_down: bool = False
 
     def message(self) -> str:
         return f"the template has no `{self.name}` to print"
@@ -653,6 +694,8 @@ class UnknownTemplateName(Problem):
         return f"not among: {listed(self.known)}" if self.known else "nothing can be printed here"
 
     def help(self) -> str | None:
+        if self.further_down:
+            return f"`{self.name}` is made further down: move its `out` or `let` above this one"
         near = nearest(self.name, self.known)
         if near:
             return f"did you mean `{near}`?"
@@ -689,8 +732,8 @@ class NullablePrinted(Problem):
 class UnsafeTemplate(Problem):
     """Something a template may not do.
 
-    What: names that start with `_`, other files and macros of other files are out of reach.
-    Why: a template runs in a sandbox: it turns columns into text, and nothing else.
+    What: names that start with `_`, other files, and the filters `random` and `attr` are out of reach.
+    Why: a template runs in a sandbox: it turns columns into text, the same text each time.
     Example: `{{ x.__class__ }}`, `{% include "secrets.txt" %}`.
     Fix: remove it.
     """
@@ -759,9 +802,13 @@ class SqlSyntax(Problem):
     code = "S0501"
     reason: str
     wanted: str
+    advice: str | None = None
 
     def message(self) -> str:
         return f"this is no SQL {self.wanted}: {self.reason}"
+
+    def help(self) -> str | None:
+        return self.advice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -797,9 +844,13 @@ class SqlDoesNotFit(Problem):
 
     code = "S0503"
     reason: str
+    advice: str | None = None
 
     def message(self) -> str:
         return f"this SQL does not fit its columns: {self.reason}"
+
+    def help(self) -> str | None:
+        return self.advice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -819,6 +870,10 @@ class VolatileSql(Problem):
         return f"`{self.name}` gives another value each time, so the run could not be repeated"
 
     def help(self) -> str | None:
+        if any(
+            word in self.name.lower() for word in ("now", "current", "date", "day", "time", "ago")
+        ):
+            return 'give it as a parameter: `param today: text = "…"`, and `$today` in the SQL'
         return "derive it from a column instead, for example `hash(id)`"
 
 
@@ -834,8 +889,11 @@ class NotRowWise(Problem):
 
     code = "S0505"
     what: str
+    makes: bool = False
 
     def message(self) -> str:
+        if self.makes:
+            return f"{self.what} makes several rows of one, and here one row stays one"
         return f"{self.what} looks at more than one row, and here is only one"
 
     def help(self) -> str | None:
@@ -854,12 +912,13 @@ class ForbiddenSql(Problem):
 
     code = "S0506"
     what: str
+    advice: str = 'declare the file, `table t = read("file.csv")`, and read the table'
 
     def message(self) -> str:
         return f"a spec's SQL may not {self.what}"
 
     def help(self) -> str | None:
-        return 'files are read by `table t = read("file")`, and SQL reads tables'
+        return self.advice
 
 
 @dataclass(frozen=True, kw_only=True)

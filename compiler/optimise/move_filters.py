@@ -6,6 +6,7 @@ answer |> where("topic != 'x'")   →   where("topic != 'x'") |> answer
 from __future__ import annotations
 
 import msgspec
+
 from synthc.compiler import plan
 from synthc.compiler.plan import Ask, Embed, Filter, Limit, Plan, Table
 

@@ -6,6 +6,7 @@ let hint: text = ask "…"        ← never asked where no prompt, SQL or column
 from __future__ import annotations
 
 import msgspec
+
 from synthc.compiler import plan
 from synthc.compiler.plan import Plan, Table
 

@@ -1,0 +1,208 @@
+"""What DuckDB said of a piece of SQL → a problem of the spec, in words of the language."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from synthc.compiler import types
+from synthc.compiler.diagnostics import catalogue as problems
+from synthc.compiler.diagnostics.problem import Problem, nearest
+from synthc.compiler.span import Span
+from synthc.compiler.sql_tree import Node, Places
+from synthc.compiler.types import Type
+
+_EXPLAIN = "DESCRIBE "
+"""What stands before a query when it is bound: offsets count from there."""
+
+_OPERATORS = {"~~": "LIKE", "!~~": "NOT LIKE", "~~*": "ILIKE", "!~~*": "NOT ILIKE", "~~~": "GLOB"}
+_TYPES = {"VARCHAR": "text", "STRING_LITERAL": "text", "BOOLEAN": "bool", "DOUBLE": "float"}
+_TYPES |= dict.fromkeys(("BIGINT", "INTEGER", "INTEGER_LITERAL", "HUGEINT"), "int")
+_CONVERT = "convert one side, as in `x::INTEGER` or `x::VARCHAR`"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What SQL may name where it stands: columns of one row, or the tables of the spec."""
+
+    owner: str
+    columns: Mapping[str, Type]
+    parameters: Mapping[str, Type]
+    tables: tuple[str, ...] = ()
+
+    def meant(self, name: str, *, quoted: bool) -> str | None:
+        """What somebody probably meant who wrote a name that is no column."""
+        if nearest(name, self.columns):
+            return None
+        for column, type_ in self.columns.items():
+            inner = types.required(type_)
+            fields = inner.fields if isinstance(inner, types.Record) else ()
+            if any(field.name.lower() == name.lower() for field in fields):
+                return f"did you mean `{column}.{name}`?"
+        if name in self.parameters:
+            return f"a parameter is written with a `$`: `${name}`"
+        return f"text stands in single quotes in SQL: `'{name}'`" if quoted else None
+
+
+def binding(message: str, tree: list[Node], places: Places, around: Surroundings) -> Problem:
+    """Why a query that could be read cannot be bound."""
+    facts = _facts(message)
+    text: str = facts["exception_message"]
+    offset, length = _where(facts)
+    span = places.whole if offset is None else places.at(offset, length)
+    name = facts.get("name", "")
+    if found := _column(facts, text, offset, places, around):
+        return found
+    if "Could not find key" in text:
+        return _struct_part(text, tree, places)
+    if found := re.match(r'Referenced table "(.+?)" not found', text):
+        if around.columns:
+            known, name = tuple(around.columns), found[1]
+            advice = "columns of the row stand by their own names, without a table before them"
+            return problems.UnknownColumn(
+                span=span, owner=around.owner, name=name, known=known, advice=advice
+            )
+        known = tuple(re.findall(r'"(.+?)"', text.partition("Candidate tables")[2]))
+        return problems.UnknownDeclaration(span=span, kind="table", name=found[1], known=known)
+    if facts.get("type") == "Table" or "Table with name" in text:
+        return problems.UnknownDeclaration(span=span, kind="table", name=name, known=around.tables)
+    if "Function" in facts.get("type", ""):
+        near = nearest(name, facts.get("candidates", "").split(","))
+        return problems.UnknownFunction(
+            span=places.at(offset or 0, len(name.encode())), name=name, near=near
+        )
+    if "ermission" in message[:12] or "disabled" in text:
+        return problems.ForbiddenSql(span=span, what="read or write files")
+    return _misfit(text, span)
+
+
+def _facts(message: str) -> dict[str, Any]:
+    try:
+        facts = json.loads(message[message.index("{") :])
+    except ValueError:
+        facts = {}
+    return {"exception_message": message.split(": ", 1)[-1], **facts}
+
+
+def _where(facts: dict[str, Any]) -> tuple[int | None, int]:
+    if "position" not in facts:
+        return None, 1
+    length = facts.get("location", "[0,1]").strip("[]").split(",")[-1]
+    return int(facts["position"]) - len(_EXPLAIN), max(1, int(length))
+
+
+def _column(
+    facts: dict[str, Any], text: str, offset: int | None, places: Places, around: Surroundings
+) -> Problem | None:
+    listed = re.match(r'Column "(.+?)" in (?:EXCLUDE|REPLACE|RENAME) list not found', text)
+    referenced = re.match(r'Referenced column "(.+?)"', text)
+    if facts.get("error_subtype") != "COLUMN_NOT_FOUND" and not listed and not referenced:
+        return None
+    quoted = listed or referenced or re.search(r'"(.+?)"', text)
+    name = str(facts.get("name") or (quoted[1] if quoted else "?"))
+    span = places.find(name)
+    in_quotes = False
+    if offset is not None:
+        in_quotes = places.shown(offset, 1) == '"'
+        span = places.at(offset + in_quotes, len(name.encode()))
+        if not in_quotes and places.shown(offset, len(name.encode())).lower() != name.lower():
+            span = places.at(offset, _where(facts)[1])
+    known = tuple(around.columns) or tuple(
+        part.strip() for part in facts.get("candidates", "").split(",") if part.strip()
+    )
+    return problems.UnknownColumn(
+        span=span,
+        owner=around.owner,
+        name=name,
+        known=known,
+        advice=around.meant(name, quoted=in_quotes),
+    )
+
+
+def _struct_part(text: str, tree: list[Node], places: Places) -> Problem:
+    key, *known = re.findall(r'"(.+?)"', text)
+    owner, span = "the struct", places.find(key)
+    for node in tree:
+        names = node.get("column_names", ())
+        if len(names) > 1 and names[-1].lower() == key.lower():
+            owner = f"`{'.'.join(names[:-1])}`"
+            end = node["query_location"] + node["query_location_length"]
+            span = places.at(end - len(key.encode()), len(key.encode()))
+    return problems.UnknownColumn(span=span, owner=owner, name=key, known=tuple(known))
+
+
+def _misfit(text: str, span: Span) -> Problem:
+    if found := re.match(r"Cannot compare values of type (.+?) and type (.+?) - an explicit", text):
+        reason = f"`{_type(found[1])}` and `{_type(found[2])}` cannot be compared"
+        return problems.SqlDoesNotFit(span=span, reason=reason, advice=_CONVERT)
+    if found := re.match(r"No function matches .*? '(.+?)\((.*)\)'\.", text):
+        taken = [f"`{_type(part)}`" for part in found[2].split(", ") if part]
+        function = _OPERATORS.get(found[1], found[1])
+        reason = f"`{function}` takes no {' and '.join(taken) if taken else 'empty brackets'}"
+        return problems.SqlDoesNotFit(span=span, reason=reason, advice=_CONVERT if taken else None)
+    if found := re.match(r"Type with name (\w+) does not exist", text):
+        near = re.search(r'Did you mean "(.+?)"', text)
+        advice = f"did you mean `{near[1]}`?" if near else None
+        reason = f"SQL has no type `{found[1]}`"
+        return problems.SqlDoesNotFit(span=span, reason=reason, advice=advice)
+    reason = text.split("\n", maxsplit=1)[0].rstrip(".! ").replace('"', "`").replace("'", "`")
+    return problems.SqlDoesNotFit(span=span, reason=reason[:1].lower() + reason[1:])
+
+
+def _type(name: str) -> str:
+    return _TYPES.get(name, name.removesuffix("_LITERAL"))
+
+
+_CLAUSES = ("FROM", "WHERE", "GROUP", "HAVING", "QUALIFY", "WINDOW", "ORDER", "LIMIT", "OFFSET")
+_CLAUSES += ("UNION", "EXCEPT", "INTERSECT", "DISTINCT", "SELECT", "WITH", "USING")
+_REASONS = (
+    (r'syntax error at or near "(.+)"', r"`\1` cannot stand here"),
+    (r"unterminated string literal", "text in single quotes is not closed"),
+    (r"unterminated quoted identifier", "a name in double quotes is not closed"),
+    (r"SELECT clause without selection list", "it is empty"),
+    (r"Chained comparisons are not supported.*", "comparisons are joined by `AND` or `OR`"),
+)
+
+
+def reading(facts: dict[str, Any], places: Places, wanted: str) -> Problem:
+    """Why a query cannot be read."""
+    message: str = facts.get("error_message", "it cannot be read")
+    offset = int(facts.get("position", 0))
+    length = int(str(facts.get("location", "[0,1]")).strip("[]").split(",")[-1])
+    if places.size == 0 or "selection list" in message:
+        return problems.SqlSyntax(span=places.whole, reason="it is empty", wanted=wanted)
+    if "end of input" in message or offset >= places.size:
+        span = places.at(places.size - 1, 1)
+        return problems.SqlSyntax(span=span, reason="it ends too early", wanted=wanted)
+    reason = message.replace("\n", " ").rstrip(".! ")
+    for pattern, shown in _REASONS:
+        if found := re.match(pattern, reason):
+            reason = found.expand(shown)
+            break
+    else:
+        reason = reason[:1].lower() + reason[1:].replace('"', "`")
+    advice = None
+    if "single quotes" in reason:
+        advice = "a quote inside of text is written twice: `'it''s'`"
+    span = places.at(offset, max(1, length))
+    return problems.SqlSyntax(span=span, reason=reason, wanted=wanted, advice=advice)
+
+
+def clause(query: str, places: Places, wanted: str) -> Problem:
+    """SQL that is more than a list of expressions: which clause is one too many."""
+    depth = 0
+    # Strings, names in quotes and comments are skipped whole.
+    for match in re.finditer(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/|\w+|[()]", query, re.S):
+        word = match.group().upper()
+        depth += (word == "(") - (word == ")")
+        if depth == 0 and word in _CLAUSES:
+            offset = len(query[: match.start()].encode())
+            reason = f"`{word}` has no place in it"
+            advice = 'a whole query is a table: `table t = sql "SELECT …"`'
+            return problems.SqlSyntax(
+                span=places.at(offset, len(word)), reason=reason, wanted=wanted, advice=advice
+            )
+    return problems.SqlSyntax(span=places.whole, reason="it holds more than that", wanted=wanted)

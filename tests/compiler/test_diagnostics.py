@@ -1,0 +1,90 @@
+"""Every message, as a newcomer reads it: each spec of golden/diagnostics beside what is said of it."""
+
+import functools
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from synthc.compiler.compile import Compiled, compile_spec
+from synthc.compiler.diagnostics.catalogue import catalogue
+from synthc.compiler.diagnostics.render import as_json, explain, render, summary
+
+FOLDER = Path(__file__).parents[1] / "golden" / "diagnostics"
+SPECS = sorted(FOLDER.glob("*.synth"), key=lambda path: path.name)
+
+
+@functools.cache
+def compiled(path: Path) -> Compiled:
+    """A spec with the parameters that its own first lines give: `# -p rows=3`."""
+    given = dict(re.findall(r"(?m)^# -p (\w+)=(.*)$", path.read_text(encoding="utf-8")))
+    return compile_spec(path, given)
+
+
+def said(path: Path) -> str:
+    result = compiled(path)
+    return "".join(render(problem, result.sources) + "\n\n" for problem in result.problems)
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_messages(path: Path, golden: Callable[[Path, str], None]) -> None:
+    golden(path.with_suffix(".txt"), said(path))
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_messages_speak_the_language_of_the_spec(path: Path) -> None:
+    text = "\n".join(line for line in said(path).split("\n") if not re.match(r" *\d* \|", line))
+    assert not re.search(
+        r"·|__ANON|Traceback|Jinja|\bNone\b|Token\(|[A-Z]{4,}SQB", text
+    )
+    assert str(FOLDER) not in text
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_places_lie_in_the_spec(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for problem in compiled(path).problems:
+        span = problem.span
+        assert 1 <= span.line <= span.end_line <= len(lines)
+        assert 1 <= span.column <= len(lines[span.line - 1]) + 1
+        assert (span.line, span.column) < (span.end_line, span.end_column)
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_nothing_is_said_twice(path: Path) -> None:
+    problems = compiled(path).problems
+    assert len({(p.span, p.message()) for p in problems}) == len(problems)
+
+
+def test_there_are_enough_specs_and_every_code_occurs() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("*.txt"))
+    assert len(SPECS) >= 60
+    assert {code for code in catalogue() if f"[{code}]" not in text} == set()
+
+
+def test_golden_messages_have_their_spec() -> None:
+    assert {p.stem for p in FOLDER.glob("*.txt")} == {p.stem for p in SPECS}
+
+
+def test_ten_mistakes_give_ten_messages() -> None:
+    problems = compiled(FOLDER / "ten_mistakes.synth").problems
+    assert len(problems) == 10
+    assert len({problem.span for problem in problems}) == 10
+
+
+def test_every_code_has_its_page() -> None:
+    for code, problem in catalogue().items():
+        page = explain(code) or ""
+        assert page.startswith(f"{code} ({problem.severity})")
+        for heading in ("What:", "Why:", "Example:", "Fix:"):
+            assert heading in page, code
+    assert explain("S9999") is None
+
+
+def test_problems_for_programs() -> None:
+    problems = compiled(FOLDER / "ten_mistakes.synth").problems
+    first = as_json(problems[0])
+    assert first["file"] == "ten_mistakes.synth"
+    assert first["range"] == {"start": {"line": 2, "column": 19}, "end": {"line": 2, "column": 24}}
+    assert summary(problems) == "10 errors"
