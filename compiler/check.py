@@ -14,6 +14,7 @@ from typing import Any
 from synthc.compiler import ast, settings, tables, tasks, typed, types
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem, nearest
+from synthc.compiler.files import Reader
 from synthc.compiler.sql import Binder
 from synthc.compiler.types import Type
 from synthc.compiler.values import from_text, resolve_type, resolve_value, wanted
@@ -66,6 +67,7 @@ def _check(
         name: settings.embedder(node, report) for name, node in by_kind["embedder"].items()
     }
     binder = Binder()
+    reader = Reader(base)
     known = tasks.Known(tuple(backends), {name: type_ for name, (_, type_) in constants.items()})
     checked_tasks = {
         name: tasks.check_task(node, known, binder, report)
@@ -76,7 +78,7 @@ def _check(
     checked_tables: dict[str, typed.Table | None] = dict.fromkeys(by_kind["table"])
     for node in _in_order(by_kind["table"], binder, report):
         scope = tables.Known(
-            base, constants, tuple(backends), dimensions, checked_tasks, checked_tables
+            reader, constants, tuple(backends), dimensions, checked_tasks, checked_tables
         )
         table = tables.check_table(node, scope, binder, report)
         checked_tables[node.name.text] = table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 from collections.abc import Callable
 from pathlib import Path
@@ -23,42 +24,55 @@ def find(path: str, base: Path) -> list[Path]:
     return [base / path] if (base / path).is_file() else []
 
 
-def columns(path: ast.String, base: Path, report: Report) -> tuple[Field, ...] | None:
-    """The columns of the files that a spec reads, or None where a problem was reported."""
-    if plan.file_format(path.text) is None:
-        known = tuple(plan.FORMATS)
-        report(problems.UnknownFormat(span=path.span, path=path.text, known=known))
-        return None
-    found = find(path.text, base)
-    if not found:
-        folder = (base / path.text).parent
-        siblings = [f.name for f in folder.iterdir() if f.is_file()] if folder.is_dir() else []
-        near = nearest(Path(path.text).name, siblings)
-        if near:
-            near = (Path(path.text).parent / near).as_posix()
-        report(problems.FileNotFound(span=path.span, path=path.text, near=near))
-        return None
-    if all(file.stat().st_size == 0 for file in found):
-        report(problems.FileUnreadable(span=path.span, path=path.text, reason="it is empty"))
-        return None
-    with duckdb.connect(":memory:", config={"python_enable_replacements": False}) as connection:
-        try:
-            relation = connection.sql(
-                f"SELECT * FROM {plan.reading(path.text, [str(file) for file in found])}"
-            )
-            fields = tuple(
-                Field(name, types.from_duckdb(type_))
-                for name, type_ in zip(relation.columns, relation.types, strict=True)
-            )
-        except duckdb.Error as error:
-            reason = readable(str(error), found)
+class Reader:
+    """Looks into data files for their columns, through one DuckDB that is opened when first needed."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+
+    @functools.cached_property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        return duckdb.connect(":memory:", config={"python_enable_replacements": False})
+
+    def columns(self, path: ast.String, report: Report) -> tuple[Field, ...] | None:
+        """The columns of the files that a spec reads, or None where a problem was reported."""
+        if plan.file_format(path.text) is None:
+            known = tuple(plan.FORMATS)
+            report(problems.UnknownFormat(span=path.span, path=path.text, known=known))
+            return None
+        found = find(path.text, self._base)
+        if not found:
+            near = self._near(path.text)
+            report(problems.FileNotFound(span=path.span, path=path.text, near=near))
+            return None
+        fields, reason = self._look(path.text, found)
+        if reason:
             report(problems.FileUnreadable(span=path.span, path=path.text, reason=reason))
             return None
-    if plan.file_format(path.text) == "json" and [f.name for f in fields] == ["json"]:
-        reason = "its rows are no JSON objects"
-        report(problems.FileUnreadable(span=path.span, path=path.text, reason=reason))
-        return None
-    return fields
+        return fields
+
+    def _near(self, path: str) -> str | None:
+        folder = (self._base / path).parent
+        siblings = (
+            [file.name for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
+        )
+        near = nearest(Path(path).name, siblings)
+        return (Path(path).parent / near).as_posix() if near else None
+
+    def _look(self, path: str, found: list[Path]) -> tuple[tuple[Field, ...], str | None]:
+        """The columns, and why there are none."""
+        if all(file.stat().st_size == 0 for file in found):
+            return (), "it is empty"
+        reading = plan.reading(path, [str(file) for file in found])
+        try:
+            relation = self._connection.sql(f"SELECT * FROM {reading}")
+            described = zip(relation.columns, relation.types, strict=True)
+            fields = tuple(Field(name, types.from_duckdb(type_)) for name, type_ in described)
+        except duckdb.Error as error:
+            return (), readable(str(error), found)
+        if plan.file_format(path) == "json" and [field.name for field in fields] == ["json"]:
+            return (), "its rows are no JSON objects"
+        return fields, None
 
 
 def readable(message: str, files: list[Path]) -> str:

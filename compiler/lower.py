@@ -315,6 +315,8 @@ class _TaskChain:
             value, type_ = self.values[name]
             slot = self.chain.fresh(f"{self.prefix}.${name}")
             self.chain.ops.append(plan.Constant(span=span, value=value, write=slot))
+            if value is not None:
+                self.chain.sure.add(slot)
             self.scope[name] = slot
             self.types[name] = type_
         return {name: self.scope[name] for name in names}

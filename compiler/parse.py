@@ -128,7 +128,9 @@ class _Reader:
 
     def _number(self, node: Tree[Token] | Token) -> ast.Literal:
         token = node if isinstance(node, Token) else _token(node)
-        value = int(token) if re.fullmatch(r"-?\d+", token) else float(token)
+        # Python refuses to read very long whole numbers; no type has room for them anyway.
+        whole = re.fullmatch(r"-?\d{1,100}", token)
+        value = int(token) if whole else float(token)
         return ast.Literal(value, self._span(token))
 
     def _path(self, node: Tree[Token]) -> ast.Path:
@@ -186,8 +188,10 @@ class _Reader:
                 ]
                 return ast.ChoiceType(tuple(values), span)
             case "list_type":
-                size = next((int(float(c)) for c in node.children if isinstance(c, Token)), None)
-                return ast.ListType(self._type(_trees(node)[0]), size, span)
+                sizes = [self._number(c).value for c in node.children if isinstance(c, Token)]
+                size = sizes[0] if sizes else None
+                whole = size if isinstance(size, int) or size is None else -1
+                return ast.ListType(self._type(_trees(node)[0]), whole, span)
             case "maybe_type":
                 return ast.MaybeType(self._type(_trees(node)[0]), span)
             case _:

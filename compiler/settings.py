@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -257,10 +258,8 @@ def _json(value: ast.Value) -> Any:
     match value:
         case ast.String(text):
             return text
-        case ast.Literal(None):
-            return BAD
-        case ast.Literal(literal):
-            return literal
+        case ast.Literal(int() | float() as number):
+            return number if math.isfinite(number) else BAD
         case ast.ListValue(items):
             read = [_json(item) for item in items]
             return BAD if BAD in read else read

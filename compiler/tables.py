@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from synthc.compiler import ast, files, plan, typed, types
+from synthc.compiler import ast, plan, typed, types
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
+from synthc.compiler.files import Reader
 from synthc.compiler.span import Span
 from synthc.compiler.sql import Binder
 from synthc.compiler.sql_problems import Surroundings
@@ -31,7 +31,7 @@ class Known:
     nothing is reported because of it.
     """
 
-    base: Path
+    files: Reader
     constants: Mapping[str, tuple[Any, Type]]
     backends: tuple[str, ...]
     embedders: Mapping[str, int]
@@ -169,7 +169,7 @@ class _Checker:
                     return self.wrong("read", argument.span)
         if path is None:
             return self.wrong("read", node.span)
-        found = files.columns(path, self.known.base, self.report)
+        found = self.known.files.columns(path, self.report)
         if found is None:
             return None
         self.columns = {field.name: field.type for field in found}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -113,7 +115,7 @@ def resolve_type(expression: ast.TypeExpression, report: Report) -> Type | None:
 def _written(expression: ast.ListType) -> str:
     element = expression.element
     name = element.name.text if isinstance(element, ast.NamedType) else "…"
-    return f"{name}[{expression.size}]"
+    return f"{name}[{expression.size if expression.size != -1 else '…'}]"
 
 
 def described(value: ast.Value) -> str:
@@ -126,7 +128,7 @@ def described(value: ast.Value) -> str:
         case ast.Literal(bool() as truth):
             return "true" if truth else "false"
         case ast.Literal(number):
-            return str(number)
+            return "too large a number" if number in (math.inf, -math.inf) else str(number)
         case ast.ListValue():
             return "a list"
         case ast.ParameterValue(name):
@@ -215,10 +217,12 @@ def take(value: Any, type_: Type) -> tuple[Any] | None:
         case types.Bool():
             return (value,) if isinstance(value, bool) else None
         case types.Int():
-            return (value,) if isinstance(value, int) and not isinstance(value, bool) else None
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            return (value,) if whole and -(2**63) <= value < 2**63 else None
         case types.Float():
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            return (float(value),) if number else None
+            # No file, server or literal holds an infinite number; whole ones may be too large.
+            return (float(value),) if number and abs(value) <= sys.float_info.max else None
         case types.Choice(values):
             same = [
                 v for v in values if v == value and isinstance(v, str) == isinstance(value, str)

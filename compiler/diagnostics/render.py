@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -48,12 +49,19 @@ def _snippet(
     line = source[span.line - 1] if span.line <= len(source) else ""
     end = span.end_column if span.end_line == span.line else len(line) + 1
     # Tabs stay tabs under the mark too, so that it stands where the text does.
-    indent = "".join("\t" if c == "\t" else " " for c in line[: span.column - 1])
-    width = max(1, min(end, len(line) + 1) - span.column)
+    before, marked_text = line[: span.column - 1], line[span.column - 1 : end - 1]
+    indent = "".join("\t" if c == "\t" else " " * _columns(c) for c in before)
+    width = max(1, _columns(marked_text))
     bar = style("place", f"{margin} |")
     number = style("place", f"{span.line:>{len(margin)}} |")
     marked = style("error" if mark == "^" else "place", f"{mark * width} {label}".rstrip())
     return [bar, f"{number} {line}", f"{bar} {indent}{marked}"]
+
+
+def _columns(text: str) -> int:
+    """How wide a terminal shows the text: signs of East Asia take two columns, accents none."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
 
 
 def summary(problems: Iterable[Problem]) -> str:

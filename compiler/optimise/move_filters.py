@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from synthc.compiler import plan
-from synthc.compiler.plan import Ask, Embed, Filter, Limit, Plan, Table
+from synthc.compiler.plan import Ask, Embed, Filter, Limit, Plan, Require, Table
 
 
 def move_filters(before: Plan) -> Plan:
@@ -28,21 +28,25 @@ def _move_in_table(table: Table) -> Table:
 
 
 def _move(ops: list[plan.Op], at: int) -> bool:
-    """Move the filter at a position, with the cheap operations that it needs, behind what it waits for."""
+    """Move the filter at a position, and what it needs, before the first model that can wait."""
     needed = set(plan.reads(ops[at]))
     wanted = {at}
-    start = 0
+    first = None
     for earlier in range(at - 1, -1, -1):
         op = ops[earlier]
+        model = isinstance(op, Ask | Embed)
         # A limit counts rows: a filter on its other side would change which are counted.
-        if isinstance(op, Limit) or (plan.writes(op) & needed and isinstance(op, Ask | Embed)):
-            start = earlier + 1
+        if isinstance(op, Limit) or (model and plan.writes(op) & needed):
             break
-        if plan.writes(op) & needed:
+        # What checks a value goes along, so that the row that fails there still does.
+        checks = isinstance(op, Require) and plan.reads(op) & needed
+        if plan.writes(op) & needed or checks:
             needed |= plan.reads(op)
             wanted.add(earlier)
-    behind = [ops[i] for i in range(start, at) if i not in wanted]
-    if not any(isinstance(op, Ask | Embed) for op in behind):
+        elif model:
+            first = earlier
+    if first is None:
         return False
-    ops[start : at + 1] = [ops[i] for i in sorted(wanted)] + behind
+    moved = [ops[i] for i in range(first, at + 1) if i in wanted]
+    ops[first : at + 1] = moved + [ops[i] for i in range(first, at) if i not in wanted]
     return True

@@ -35,9 +35,7 @@ def test_messages(path: Path, golden: Callable[[Path, str], None]) -> None:
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_messages_speak_the_language_of_the_spec(path: Path) -> None:
     text = "\n".join(line for line in said(path).split("\n") if not re.match(r" *\d* \|", line))
-    assert not re.search(
-        r"·|__ANON|Traceback|Jinja|\bNone\b|Token\(|[A-Z]{4,}SQB", text
-    )
+    assert not re.search(r"·|__ANON|Traceback|Jinja|\bNone\b|Token\(|[A-Z]{4,}SQB", text)
     assert str(FOLDER) not in text
 
 

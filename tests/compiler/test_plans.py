@@ -53,7 +53,10 @@ def test_same_bytes_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
         "sys.stdout.buffer.write(b''.join(encode(compile_spec(pathlib.Path(p)).plan) for p in sys.argv[1:]))"
     )
     made = subprocess.run(
-        [sys.executable, "-c", code, *map(str, SPECS)], check=True, capture_output=True, env=os.environ
+        [sys.executable, "-c", code, *map(str, SPECS)],
+        check=True,
+        capture_output=True,
+        env=os.environ,
     )
     assert made.stdout == b"".join(map(plan_bytes, SPECS))
 
