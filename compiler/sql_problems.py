@@ -56,6 +56,14 @@ def binding(message: str, tree: list[Node], places: Places, around: Surroundings
     name = facts.get("name", "")
     if found := _column(facts, text, offset, places, around):
         return found
+    if found := re.match(r'Table "(.+?)" does not have a column named "(.+?)"', text):
+        known = tuple(re.findall(r'"(.+?)"', text.partition("Candidate bindings")[2]))
+        size = len(found[2].encode())
+        if offset is not None:
+            span = places.at(offset + max(0, length - size), size)
+        return problems.UnknownColumn(
+            span=span, owner=f"the table `{found[1]}`", name=found[2], known=known
+        )
     if "Could not find key" in text:
         return _struct_part(text, tree, places)
     if found := re.match(r'Referenced table "(.+?)" not found', text):
