@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synthc.compiler.ast import Parameter
-from synthc.compiler.check import check
+from synthc.compiler.check.check import check
 from synthc.compiler.diagnostics.problem import Problem
 from synthc.compiler.lower import lower
 from synthc.compiler.optimise import optimise
-from synthc.compiler.parse import parse
+from synthc.compiler.parse.parse import parse
 from synthc.compiler.plan import Plan
 
 DEFAULT_SEED = 42

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from synthc.compiler import plan, sql, typed, types
+from synthc.compiler import plan, typed, types
+from synthc.compiler.check import sql
+from synthc.compiler.check.tasks import MODEL_NAME
 from synthc.compiler.plan import Ref
 from synthc.compiler.span import Span
-from synthc.compiler.tasks import MODEL_NAME
 from synthc.compiler.types import Field, Type
 
 ROW = "row"

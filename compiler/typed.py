@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synthc.compiler import ast, plan
+from synthc.compiler.check.sql import Bound
 from synthc.compiler.span import Span
-from synthc.compiler.sql import Bound
 from synthc.compiler.types import Field, Type
 
 Path = tuple[str, ...]

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from synthc.compiler.check import check
+from synthc.compiler.check.check import check
 from synthc.compiler.lower import lower
 from synthc.compiler.optimise import PASSES, optimise
 from synthc.compiler.optimise.move_filters import move_filters
 from synthc.compiler.optimise.prune import prune
-from synthc.compiler.parse import parse
+from synthc.compiler.parse.parse import parse
 from synthc.compiler.plan import Op, Plan
 
 FOLDER = Path(__file__).parents[1] / "golden" / "plans"

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from synthc.compiler import ast, strings, types
+from synthc.compiler import ast, types
+from synthc.compiler.check.sql import Binder, Bound
+from synthc.compiler.check.sql_problems import Surroundings
+from synthc.compiler.check.values import from_text
 from synthc.compiler.compile import Compiled, compile_text
 from synthc.compiler.diagnostics.problem import Problem
+from synthc.compiler.parse import strings
 from synthc.compiler.span import Span
-from synthc.compiler.sql import Binder, Bound
-from synthc.compiler.sql_problems import Surroundings
-from synthc.compiler.values import from_text
 
 FOLDER = Path(__file__).parents[1] / "golden" / "diagnostics"
 TEXT, INT, FLOAT = types.Text(), types.Int(), types.Float()

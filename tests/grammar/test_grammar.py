@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lark import Lark
 
-from synthc.compiler import ast, strings
+from synthc.compiler import ast
 from synthc.compiler.compile import compile_text
 from synthc.compiler.diagnostics.render import render
-from synthc.compiler.parse import parse
+from synthc.compiler.parse import strings
+from synthc.compiler.parse.parse import parse
 from synthc.compiler.span import Span
 
 GOLDEN = Path(__file__).parents[1] / "golden"

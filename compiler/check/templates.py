@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from synthc.compiler import ast, template_syntax, types
+from synthc.compiler import ast, types
+from synthc.compiler.check import template_syntax
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
 from synthc.compiler.span import Span

@@ -14,12 +14,13 @@ from importlib import resources
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
 
-from synthc.compiler import ast, syntax
+from synthc.compiler import ast
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
+from synthc.compiler.parse import syntax
+from synthc.compiler.parse.strings import BadEscape, decode
+from synthc.compiler.parse.words import NOT_YET_PRODUCERS, RESERVED
 from synthc.compiler.span import Span
-from synthc.compiler.strings import BadEscape, decode
-from synthc.compiler.words import NOT_YET_PRODUCERS, RESERVED
 
 
 class _WholeWords:

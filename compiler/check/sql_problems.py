@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthc.compiler import types
+from synthc.compiler.check.sql_tree import Node, Places
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem, nearest
 from synthc.compiler.span import Span
-from synthc.compiler.sql_tree import Node, Places
 from synthc.compiler.types import Type
 
 _EXPLAIN = "DESCRIBE "
@@ -65,7 +65,7 @@ def binding(message: str, tree: list[Node], places: Places, around: Surroundings
             span=span, owner=f"the table `{found[1]}`", name=found[2], known=known
         )
     if "Could not find key" in text:
-        return _struct_part(text, tree, places)
+        return _struct_part(text, tree, places, around)
     if found := re.match(r'Referenced table "(.+?)" not found', text):
         if around.columns:
             known, name = tuple(around.columns), found[1]
@@ -130,13 +130,17 @@ def _column(
     )
 
 
-def _struct_part(text: str, tree: list[Node], places: Places) -> Problem:
+def _struct_part(text: str, tree: list[Node], places: Places, around: Surroundings) -> Problem:
+    # DuckDB names only the parts that are near; the columns at hand tell all of them.
     key, *known = re.findall(r'"(.+?)"', text)
     owner, span = "the struct", places.find(key)
     for node in tree:
         names = node.get("column_names", ())
         if len(names) > 1 and names[-1].lower() == key.lower():
             owner = f"`{'.'.join(names[:-1])}`"
+            record = types.required(around.columns.get(names[0], types.Text()))
+            if len(names) == 2 and isinstance(record, types.Record):
+                known = [field.name for field in record.fields]
             end = node["query_location"] + node["query_location_length"]
             span = places.at(end - len(key.encode()), len(key.encode()))
     return problems.UnknownColumn(span=span, owner=owner, name=key, known=tuple(known))

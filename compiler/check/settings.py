@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from synthc.compiler import ast, plan
+from synthc.compiler.check.values import described
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem, nearest
-from synthc.compiler.values import described
 
 Report = Callable[[Problem], None]
 Reader = Callable[[ast.Value], Any]

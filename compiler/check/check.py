@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from synthc.compiler import ast, settings, tables, tasks, typed, types
+from synthc.compiler import ast, typed, types
+from synthc.compiler.check import settings, tables, tasks
+from synthc.compiler.check.files import Reader
+from synthc.compiler.check.sql import Binder
+from synthc.compiler.check.values import from_text, resolve_type, resolve_value, wanted
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem, nearest
-from synthc.compiler.files import Reader
-from synthc.compiler.sql import Binder
 from synthc.compiler.types import Type
-from synthc.compiler.values import from_text, resolve_type, resolve_value, wanted
 
 Report = Callable[[Problem], None]
 

@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from synthc.compiler import ast, typed, types
-from synthc.compiler import templates as template_checks
+from synthc.compiler.check import templates as template_checks
+from synthc.compiler.check.sql import Binder
+from synthc.compiler.check.sql_problems import Surroundings
+from synthc.compiler.check.values import assignable, described, resolve_type, resolve_value
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
+from synthc.compiler.parse.words import NOT_YET_NAMES, NOT_YET_PRODUCERS
 from synthc.compiler.span import Span
-from synthc.compiler.sql import Binder
-from synthc.compiler.sql_problems import Surroundings
 from synthc.compiler.types import Type
-from synthc.compiler.values import assignable, described, resolve_type, resolve_value
-from synthc.compiler.words import NOT_YET_NAMES, NOT_YET_PRODUCERS
 
 Report = Callable[[Problem], None]
 
@@ -31,7 +31,11 @@ class Known:
 
 
 def check_task(node: ast.Task, known: Known, binder: Binder, report: Report) -> typed.Task | None:
-    """The task with everything resolved, or None where a problem was reported."""
+    """The task with everything resolved; None where its columns or parameters are not even known.
+
+    A task with a mistake in a prompt still says what it takes and gives, so that the tables that use
+    it are checked too.
+    """
     return _Checker(node, known, binder, report).task()
 
 
@@ -41,6 +45,7 @@ class _Checker:
         self.known = known
         self.binder = binder
         self.sound = True
+        self.signature_known = True
         self._report = report
         self.parameters: dict[str, typed.Parameter] = {}
         self.columns: dict[str, Type] = {}
@@ -70,7 +75,7 @@ class _Checker:
             self.report(problems.NoOutput(span=self.node.name.span, task=self.node.name.text))
         if self.sound:
             self.warn_unused(inputs)
-        if not self.sound:
+        if not self.signature_known:
             return None
         return typed.Task(
             name=self.node.name.text,
@@ -108,6 +113,7 @@ class _Checker:
                 default = resolve_value(node.default, type_, what, self.report)
         if type_ is None or (node.default is not None and default is None):
             # Known all the same, so that its uses are not reported too.
+            self.signature_known = self.signature_known and type_ is not None
             self.parameters[name] = typed.Parameter(
                 name, type_ or types.Text(), True, None, node.name.span
             )
@@ -128,6 +134,7 @@ class _Checker:
                     span=node.name.span, name=name, owner=self.owner, first=self.spans[first].span
                 )
             )
+            self.signature_known = False
             return None
         if name in self.parameters:
             self.report(
@@ -136,6 +143,7 @@ class _Checker:
                 )
             )
         self.spans[name] = node.name
+        self.signature_known = self.signature_known and type_ is not None
         self.columns[name] = type_ or types.Text()
         return typed.Column(name, type_, node.name.span) if type_ else None
 
@@ -152,10 +160,12 @@ class _Checker:
         before = dict(self.columns)
         producer = self.producer(node)
         columns = [column for c in node.columns if (column := self.column(c))]
-        if producer is None or len(columns) != len(node.columns):
+        if len(columns) != len(node.columns):
             return None
-        if not self.fits(node, producer, columns, before):
-            return None
+        if producer is None or not self.fits(node, producer, columns, before):
+            # Its columns are known all the same; the spec has an error, so nothing will make them.
+            asks = isinstance(node.producer, ast.Ask)
+            producer = typed.Ask("", None, None, "json", ()) if asks else typed.Constant(None)
         return typed.Produce(node.keyword == "out", tuple(columns), producer, node.span)
 
     def producer(self, node: ast.Produce) -> typed.Producer | None:

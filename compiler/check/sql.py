@@ -11,11 +11,10 @@ from typing import Any
 import duckdb
 from duckdb import sqltypes
 
-from synthc.compiler import ast, sql_problems, types
-from synthc.compiler.diagnostics import catalogue as problems
-from synthc.compiler.diagnostics.problem import Problem
-from synthc.compiler.sql_problems import Surroundings
-from synthc.compiler.sql_tree import (
+from synthc.compiler import ast, types
+from synthc.compiler.check import sql_problems
+from synthc.compiler.check.sql_problems import Surroundings
+from synthc.compiler.check.sql_tree import (
     Node,
     Places,
     base_tables,
@@ -25,6 +24,8 @@ from synthc.compiler.sql_tree import (
     paths,
     plain,
 )
+from synthc.compiler.diagnostics import catalogue as problems
+from synthc.compiler.diagnostics.problem import Problem
 from synthc.compiler.types import Field, Type
 
 Report = Callable[[Problem], None]

@@ -11,8 +11,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem, listed, nearest
-from synthc.compiler.span import Span
-from synthc.compiler.words import (
+from synthc.compiler.parse.words import (
     DECLARATIONS,
     FORMS,
     NOT_YET_DECLARATIONS,
@@ -21,6 +20,7 @@ from synthc.compiler.words import (
     NOT_YET_PRODUCERS,
     RESERVED,
 )
+from synthc.compiler.span import Span
 
 _SIGN = re.compile(
     r'"""(?:"?"?[^"])*"""|"""|"(?:[^"\\\n]|\\.)*"|#[^\n]*|`[^`\n]+`'

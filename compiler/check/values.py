@@ -11,8 +11,8 @@ from typing import Any
 from synthc.compiler import ast, types
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem, nearest
+from synthc.compiler.parse.words import NOT_YET_NAMES
 from synthc.compiler.types import Type
-from synthc.compiler.words import NOT_YET_NAMES
 
 Report = Callable[[Problem], None]
 

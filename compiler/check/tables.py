@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthc.compiler import ast, plan, typed, types
+from synthc.compiler.check.files import Reader
+from synthc.compiler.check.sql import Binder
+from synthc.compiler.check.sql_problems import Surroundings
+from synthc.compiler.check.tasks import MODEL_NAME
+from synthc.compiler.check.values import assignable, described, resolve_value
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
-from synthc.compiler.files import Reader
+from synthc.compiler.parse.words import FORMS, NOT_YET_NAMES
 from synthc.compiler.span import Span
-from synthc.compiler.sql import Binder
-from synthc.compiler.sql_problems import Surroundings
-from synthc.compiler.tasks import MODEL_NAME
 from synthc.compiler.types import Field, Type
-from synthc.compiler.values import assignable, described, resolve_value
-from synthc.compiler.words import FORMS, NOT_YET_NAMES
 
 Report = Callable[[Problem], None]
 

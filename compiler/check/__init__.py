@@ -1,0 +1,1 @@
+"""AST → typed spec: names, types, prompts and SQL."""
