@@ -14,6 +14,7 @@ from typing import Any
 from synthc.compiler import ast, typed, types
 from synthc.compiler.check import settings, tables, tasks
 from synthc.compiler.check.files import Reader
+from synthc.compiler.check.scope import Known
 from synthc.compiler.check.sql import Binder
 from synthc.compiler.check.values import from_text, resolve_type, resolve_value, wanted
 from synthc.compiler.diagnostics import catalogue as problems
@@ -78,10 +79,10 @@ def _check(
     # A broken backend or table may be the one that a name means: then unknown names say nothing.
     checked_tables: dict[str, typed.Table | None] = dict.fromkeys(by_kind["table"])
     for node in _in_order(by_kind["table"], binder, report):
-        scope = tables.Known(
+        around = Known(
             reader, constants, tuple(backends), dimensions, checked_tasks, checked_tables
         )
-        table = tables.check_table(node, scope, binder, report)
+        table = tables.check_table(node, around, binder, report)
         checked_tables[node.name.text] = table
         if table:
             binder.define(table.name, table.columns)

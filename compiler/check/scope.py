@@ -1,0 +1,195 @@
+"""The columns of a table at one point of its chain, and how names are looked up there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from synthc.compiler import ast, typed, types
+from synthc.compiler.check.files import Reader
+from synthc.compiler.check.sql import Binder
+from synthc.compiler.check.sql_problems import Surroundings
+from synthc.compiler.check.values import assignable
+from synthc.compiler.diagnostics import catalogue as problems
+from synthc.compiler.diagnostics.problem import Problem
+from synthc.compiler.parse.words import FORMS
+from synthc.compiler.span import Span
+from synthc.compiler.types import Type
+
+Report = Callable[[Problem], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a table may refer to: everything that was declared and checked before it.
+
+    Embedders are known by their dimensions. A task or table that did not hold stands as None, so that
+    nothing is reported because of it.
+    """
+
+    files: Reader
+    constants: Mapping[str, tuple[Any, Type]]
+    backends: tuple[str, ...]
+    embedders: Mapping[str, int]
+    tasks: Mapping[str, typed.Task | None]
+    tables: Mapping[str, typed.Table | None]
+
+    @property
+    def parameters(self) -> dict[str, Type]:
+        """The spec's parameters by type."""
+        return {name: type_ for name, (_, type_) in self.constants.items()}
+
+
+class Scope:
+    """What a step finds: `columns` by name, in order. It changes from step to step.
+
+    `columns_known` is false once a step did not hold that would have changed them.
+    """
+
+    def __init__(self, table: str, known: Known, binder: Binder, report: Report) -> None:
+        self.table = table
+        self.known = known
+        self.binder = binder
+        self.report = report
+        self.columns: dict[str, Type] = {}
+        self.columns_known = True
+
+    @property
+    def around(self) -> Surroundings:
+        """What SQL of a step sees."""
+        return Surroundings(self.owner, self.columns, self.known.parameters)
+
+    @property
+    def owner(self) -> str:
+        return f"the table `{self.table}`"
+
+    def has(self, name: ast.Name, columns: Mapping[str, Type]) -> bool:
+        if name.text in columns:
+            return True
+        self.unknown_column(name, self.owner, columns)
+        return False
+
+    def unknown_column(self, name: ast.Name, owner: str, columns: Mapping[str, Type]) -> None:
+        around = Surroundings(owner, columns, self.known.parameters)
+        self.report(
+            problems.UnknownColumn(
+                span=name.span,
+                owner=owner,
+                name=name.text,
+                known=tuple(columns),
+                advice=around.meant(name.text, quoted=False),
+            )
+        )
+
+    def wrong(self, callee: str, span: Span) -> None:
+        self.report(problems.WrongCall(span=span, callee=callee, form=FORMS[callee]))
+
+    def count(self, node: ast.Call, callee: str) -> int | None:
+        """The one whole number from 0 that `rows` and `limit` take."""
+        match node.arguments:
+            case (ast.Argument(None, ast.Literal(int() as number)),) if not isinstance(
+                number, bool
+            ):
+                span, shown = node.arguments[0].span, str(number)
+            case (ast.Argument(None, ast.ParameterValue(name, span)),):
+                constant = self.constant(name, span)
+                if constant is None:
+                    return None
+                number, shown = constant[0], f"`${name}` = {constant[0]}"
+            case (_, ast.Argument(ast.Name("per") as name, _), *_):
+                self.report(problems.NotYet(span=name.span, word="per"))
+                return None
+            case _:
+                self.wrong(callee, node.span)
+                return None
+        if number is None:
+            return None  # the parameter's value was reported
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+            self.report(
+                problems.BadValue(
+                    span=span,
+                    what=f"`{callee}`",
+                    wanted="a whole number from 0",
+                    found=shown,
+                )
+            )
+            return None
+        return number
+
+    def constant(self, name: str, span: Span) -> tuple[Any, Type] | None:
+        if name not in self.known.constants:
+            self.report(
+                problems.UnknownParameter(
+                    span=span,
+                    name=name,
+                    known=tuple(self.known.constants),
+                    columns=tuple(self.columns),
+                )
+            )
+            return None
+        return self.known.constants[name]
+
+    def type_of(self, path: typed.Path) -> Type:
+        type_ = self.columns[path[0]]
+        for part in path[1:]:
+            record = types.required(type_)
+            fields = record.fields if isinstance(record, types.Record) else ()
+            type_ = next(field.type for field in fields if field.name == part)
+        return type_
+
+    def path(self, value: ast.Path) -> typed.Path | None:
+        """A column of the table, or a part of one; None where there is none of that name."""
+        columns: Mapping[str, Type] = self.columns
+        owner = self.owner
+        for name in value.names:
+            if name.text not in columns:
+                self.unknown_column(name, owner, columns)
+                return None
+            inner = types.required(columns[name.text])
+            owner = f"`{name.text}`"
+            fields = inner.fields if isinstance(inner, types.Record) else ()
+            columns = {field.name: field.type for field in fields}
+        return tuple(name.text for name in value.names)
+
+    def using(self, node: ast.Step, kind: str, known: tuple[str, ...]) -> str | None:
+        if node.usings:
+            name = node.usings[0]
+            if name.text in known:
+                return name.text
+            self.report(
+                problems.UnknownDeclaration(span=name.span, kind=kind, name=name.text, known=known)
+            )
+            return None
+        if len(known) == 1:
+            return known[0]
+        self.report(problems.UsingMissing(span=node.call.span, kind=kind, known=known))
+        return None
+
+    def taken(self, name: str, span: Span, advice: str | None = None) -> bool:
+        if name.lower() not in (column.lower() for column in self.columns):
+            return False
+        advice = advice or "choose another name"
+        self.report(problems.ColumnTwice(span=span, name=name, owner=self.owner, advice=advice))
+        return True
+
+    def fits(self, found: Type, wanted: Type, what: str, node: ast.Step | ast.Value) -> bool:
+        if assignable(found, wanted):
+            return True
+        span = node.call.callee.span if isinstance(node, ast.Step) else node.span
+        known = types.required(found)
+        advice = "convert it before, in a `select`"
+        if isinstance(types.required(wanted), types.Text):
+            advice += ', as in `select("*, size::VARCHAR AS size_text")`'
+        elif not isinstance(known, types.Other):
+            advice = f"declare it as `{types.name(known)}`, or {advice}"
+        self.report(
+            problems.WrongType(
+                span=span,
+                what=what,
+                expected=types.name(wanted),
+                found=types.name(found),
+                advice=advice,
+            )
+        )
+        return False
