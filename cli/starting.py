@@ -7,24 +7,32 @@ from pathlib import Path
 
 import click
 
-from synthc.cli.console import say, usage
+from synthc.cli.compiling import json_option, print_json
+from synthc.cli.console import command, say, usage
 
 FILES = ("quickstart.synth", "topics.jsonl")
 
 
 @click.command()
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
-def init(folder: Path) -> None:
+@json_option
+def init(folder: Path, as_json: bool) -> None:
     """Make a folder with a spec that runs, and its data."""
-    there = [name for name in FILES if (folder / name).exists()]
+    files = [folder / name for name in FILES]
+    there = next((file for file in files if file.exists()), None)
     if there:
-        raise usage(f"{folder / there[0]} is there already; nothing was written")
+        raise usage(f"{there} is there already; nothing was written", "name another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            source = resources.files("synthc.specs").joinpath("examples", name)
-            (folder / name).write_bytes(source.read_bytes())
+        for file in files:
+            source = resources.files("synthc.specs").joinpath("examples", file.name)
+            file.write_bytes(source.read_bytes())
+    except FileExistsError:
+        raise usage(f"{folder} is a file, not a folder") from None
     except OSError as error:
         raise usage(f"{folder} cannot be written: {error.strerror}") from None
-    say(f"wrote {', '.join(str(folder / name) for name in FILES)}")
-    say(f"next: synthc run {folder / FILES[0]}")
+    if as_json:
+        print_json({"files": [str(file) for file in files]})
+    else:
+        say(f"wrote {command(*files)}")
+        say(f"next: {command('synthc', 'run', files[0])}")

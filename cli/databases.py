@@ -1,0 +1,88 @@
+"""The database that a command works with: which it is, whether it can be, and the old one kept aside."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from synthc.cli.console import failed, only_file, say, usage, visible
+
+if TYPE_CHECKING:
+    import duckdb
+
+RUN_MAKES_ONE = "`synthc run` makes one; `-d FILE` names another"
+
+database_option = click.option(
+    "-d", "database", type=click.Path(path_type=Path), help="The database (the one of this folder)."
+)
+
+
+@contextmanager
+def opened(database: Path | None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The database, to be read only. Ends the command where it cannot be opened, or the SQL is wrong."""
+    import duckdb
+
+    from synthc.runtime.errors import RunError
+    from synthc.runtime.store import connect
+
+    path = database or only_file("*.duckdb", ".duckdb database", RUN_MAKES_ONE)
+    if not path.exists():
+        raise usage(f"there is no database {path}", RUN_MAKES_ONE)
+    check(path)
+    try:
+        with connect(path.absolute(), read_only=True) as connection:
+            yield connection
+    except RunError as error:
+        raise failed(error) from None
+    except duckdb.Error as error:
+        text = str(error).strip()
+        if "read-only" in text:
+            help_ = "`synthc sql` and `synthc export` change nothing"
+            raise usage("this SQL writes to the database", help_) from None
+        raise usage(text.split("\nTraceback ", maxsplit=1)[0]) from None
+
+
+def check(database: Path) -> None:
+    """End the command where a path is no place for a database.
+
+    DuckDB would take a data file for a set of views, and keep what is written to them nowhere.
+    """
+    if database.is_dir():
+        raise usage(f"{database} is a folder, not a database")
+    if not database.parent.is_dir():
+        raise usage(f"there is no folder {database.parent} for the database")
+    if not database.exists():
+        return
+    try:
+        with database.open("rb") as file:
+            head = file.read(12)
+    except OSError as error:
+        raise usage(f"{database} cannot be read: {error.strerror}") from None
+    if head[8:] != b"DUCK":
+        raise usage(f"{database} is no DuckDB database", "name another with `-d FILE`")
+
+
+def move_aside(database: Path) -> None:
+    """Rename a database, and what of it is still in its log; not one that somebody writes to."""
+    from synthc.runtime.errors import RunError
+    from synthc.runtime.store import connect
+
+    try:
+        connect(database.absolute()).close()
+    except RunError as error:
+        raise failed(error) from None
+    day = time.strftime("%Y%m%d-%H%M%S")
+    endings = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+    names = (f"{database.name}.{day}{ending}" for ending in endings)
+    aside = next(path for path in map(database.with_name, names) if not path.exists())
+    database.rename(aside)
+    log = database.with_name(f"{database.name}.wal")
+    if log.exists():
+        log.rename(aside.with_name(f"{aside.name}.wal"))
+    say(f"the old database is {visible(str(aside))} now")
