@@ -62,15 +62,18 @@ class Scope:
 
     @property
     def owner(self) -> str:
+        """How messages call the table."""
         return f"the table `{self.table}`"
 
     def has(self, name: ast.Name, columns: Mapping[str, Type]) -> bool:
+        """Whether there is a column of the name; reports where there is none."""
         if name.text in columns:
             return True
         self.unknown_column(name, self.owner, columns)
         return False
 
     def unknown_column(self, name: ast.Name, owner: str, columns: Mapping[str, Type]) -> None:
+        """Report that `owner` has no such column."""
         around = Surroundings(owner, columns, self.known.parameters)
         self.report(
             problems.UnknownColumn(
@@ -83,6 +86,7 @@ class Scope:
         )
 
     def wrong(self, callee: str, span: Span) -> None:
+        """Report a source or step that is not called as it must be."""
         self.report(problems.WrongCall(span=span, callee=callee, form=FORMS[callee]))
 
     def count(self, node: ast.Call, callee: str) -> int | None:
@@ -118,6 +122,7 @@ class Scope:
         return number
 
     def constant(self, name: str, span: Span) -> tuple[Any, Type] | None:
+        """The value and type of a parameter of the spec; None where there is none."""
         if name not in self.known.constants:
             self.report(
                 problems.UnknownParameter(
@@ -131,6 +136,7 @@ class Scope:
         return self.known.constants[name]
 
     def type_of(self, path: typed.Path) -> Type:
+        """The type of a column or of a part of one, which is there."""
         type_ = self.columns[path[0]]
         for part in path[1:]:
             record = types.required(type_)
@@ -153,6 +159,7 @@ class Scope:
         return tuple(name.text for name in value.names)
 
     def using(self, node: ast.Step, kind: str, known: tuple[str, ...]) -> str | None:
+        """The backend or embedder that a step uses: the one it names, or the only one."""
         if node.usings:
             name = node.usings[0]
             if name.text in known:
@@ -167,6 +174,7 @@ class Scope:
         return None
 
     def taken(self, name: str, span: Span, advice: str | None = None) -> bool:
+        """Whether a new column's name is one already; reports where it is."""
         if name.lower() not in (column.lower() for column in self.columns):
             return False
         advice = advice or "choose another name"
@@ -174,6 +182,7 @@ class Scope:
         return True
 
     def fits(self, found: Type, wanted: Type, what: str, node: ast.Step | ast.Value) -> bool:
+        """Whether a column can be taken for what a task wants; reports where it cannot."""
         if assignable(found, wanted):
             return True
         span = node.call.callee.span if isinstance(node, ast.Step) else node.span

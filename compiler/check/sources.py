@@ -10,6 +10,7 @@ from synthc.compiler.parse.words import FORMS, NOT_YET_NAMES
 
 
 def check_source(scope: Scope, node: ast.Call | ast.QuerySource) -> typed.Source | None:
+    """The source, and the scope with its columns; None where it does not hold."""
     if isinstance(node, ast.QuerySource):
         return _query(scope, node)
     name = str(node.callee)

@@ -15,6 +15,7 @@ _EMBEDDING = "embedding"
 
 
 def check_step(scope: Scope, node: ast.Step) -> typed.Step | None:
+    """The step with everything resolved, and the scope as it leaves it; None where it does not hold."""
     for word, said in (("using", node.usings), ("as", node.aliases)):
         if len(said) > 1:
             scope.report(problems.SaidTwice(span=said[1].span, word=word))
