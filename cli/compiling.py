@@ -39,10 +39,12 @@ def compiled(path: Path, parameters: tuple[str, ...], seed: int | None) -> Compi
     from synthc.compiler.compile import DEFAULT_SEED, compile_spec
 
     given = _given(parameters)
+    if path.suffix == PLAN_SUFFIX and path.is_file():
+        raise usage(f"{path} is a plan or data, not a .synth file", "`synthc run` takes plans")
     try:
         result = compile_spec(path, given, DEFAULT_SEED if seed is None else seed)
     except FileNotFoundError:
-        raise usage(f"there is no file {path}") from None
+        raise _missing(path) from None
     except UnicodeDecodeError:
         raise usage(f"{path} is not text in UTF-8") from None
     except OSError as error:
@@ -50,6 +52,14 @@ def compiled(path: Path, parameters: tuple[str, ...], seed: int | None) -> Compi
     if result.plan is not None:  # else what the spec's parameters are may not be known
         _check_known(given, result.parameters, path)
     return result
+
+
+def _missing(path: Path) -> Failure:
+    from synthc.compiler.diagnostics.problem import nearest
+
+    near = nearest(path.name, (spec.name for spec in path.parent.glob("*.synth")))
+    meant = f"did you mean {path.with_name(near)}?" if near else None
+    return usage(f"there is no file {path}", meant)
 
 
 def _given(parameters: tuple[str, ...]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import get_terminal_size
 
 import click
 
@@ -28,7 +29,8 @@ class _Progress:
         share = f" of {total / 1e6:.0f}" if total else ""
         if sys.stderr.isatty():
             size = f": {done / 1e6:.0f}{share} MB" if done else ""
-            click.echo(f"\r\x1b[K{visible(what)}{size}", nl=False, err=True)
+            line = f"{visible(what)}{size}"[: get_terminal_size().columns - 1]
+            click.echo(f"\r\x1b[K{line}", nl=False, err=True)
         elif what != self._shown:
             say(visible(what))
         self._shown = what

@@ -118,6 +118,20 @@ def test_files_that_are_no_specs(folder: Path, call: Synthc) -> None:
                 assert told in done.err
 
 
+def test_a_name_that_is_nearly_right(spec: Path, call: Synthc) -> None:
+    for name in ("titles", "title.synth", "Titles.synth"):
+        done = call("check", name)
+        assert done.status == 2
+        assert done.err.endswith("did you mean titles.synth?\n")
+
+
+def test_a_plan_is_not_compiled(spec: Path, call: Synthc) -> None:
+    call("compile")
+    done = call("compile", "titles.plan.json")
+    assert done.status == 2
+    assert "titles.plan.json is a plan or data, not a .synth file" in done.err
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n", "\ufeff"])
 def test_a_spec_without_tables_is_no_traceback(folder: Path, call: Synthc, text: str) -> None:
     (folder / "a.synth").write_text(text, encoding="utf-8")
