@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 import click
@@ -41,6 +43,13 @@ def say(text: str = "") -> None:
     """A line for a person. Work does not end because nobody reads."""
     with suppress(BrokenPipeError):
         click.echo(text, err=True)
+
+
+def wrapped(text: str, indent: int = 0) -> list[str]:
+    """A text in lines that leave room for an indent, where there is a terminal to fit."""
+    if not sys.stderr.isatty():
+        return [text]
+    return textwrap.wrap(text, max(get_terminal_size().columns - indent, 20))
 
 
 def visible(text: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synthc.cli.console import counted, say, visible
+from synthc.cli.console import counted, say, visible, wrapped
 
 if TYPE_CHECKING:
     import duckdb
@@ -165,7 +165,7 @@ def _write_table(names: list[str], rows: Iterator[Row]) -> None:
         notes.append(f"no room for {', '.join(heads[fitting:])}")
     if cut or fitting < len(heads):
         notes.append("--json shows everything")
-    say("; ".join(notes))
+    say("\n".join(wrapped("; ".join(notes))))
 
 
 def _fitting(natural: list[int], width: int) -> int:

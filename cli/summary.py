@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
-from synthc.cli.console import command, counted, say, style, visible
+from synthc.cli.console import command, counted, say, style, visible, wrapped
 from synthc.cli.display import NAME_WIDTH
 
 if TYPE_CHECKING:
@@ -40,7 +37,7 @@ def tell(plan: Plan, report: Report, database: Path, limit: int | None) -> None:
             lines.append((name, cut))
     width = min(max(len(name) for name, _ in lines), NAME_WIDTH)
     for name, text in lines:
-        first, *rest = _wrapped(text, max(len(name), width) + 2)
+        first, *rest = wrapped(text, max(len(name), width) + 2)
         say(f"{style('message', name)}{' ' * (width - len(name))}  {first}")
         for line in rest:
             say(" " * (width + 2) + line)
@@ -55,13 +52,6 @@ def tell(plan: Plan, report: Report, database: Path, limit: int | None) -> None:
     say(f"{report.seconds:.1f} s{spent}; the database is {visible(str(database))}")
     for what, query in _next(tables):
         say(f"{what}: {command('synthc', 'sql', query, '-d', database)}")
-
-
-def _wrapped(text: str, indent: int) -> list[str]:
-    """The text in lines that fit beside the names, where there is a terminal to fit."""
-    if not sys.stderr.isatty():
-        return [text]
-    return textwrap.wrap(text, max(get_terminal_size().columns - indent, 20))
 
 
 def _rows(progress: Progress, skipped: bool, limit: int | None) -> str:
