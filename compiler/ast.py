@@ -286,7 +286,20 @@ class Export:
     span: Span
 
 
-Declaration = Parameter | Backend | Embedder | Task | Table | Export
+@dataclass(frozen=True, slots=True)
+class Test:
+    """`test "…" of task { given … reply … expect … }`. `word` is what `expect` says without a value."""
+
+    title: String
+    call: Call
+    given: tuple[Argument, ...]
+    replies: tuple[Argument, ...]
+    expected: tuple[Argument, ...]
+    word: Name | None
+    span: Span
+
+
+Declaration = Parameter | Backend | Embedder | Task | Table | Export | Test
 
 
 @dataclass(frozen=True, slots=True)

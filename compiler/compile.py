@@ -9,10 +9,10 @@ from pathlib import Path
 from synthc.compiler.ast import Parameter
 from synthc.compiler.check.check import check
 from synthc.compiler.diagnostics.problem import Problem
-from synthc.compiler.lower import lower
+from synthc.compiler.lower import lower, lower_test
 from synthc.compiler.optimise import optimise
 from synthc.compiler.parse.parse import parse
-from synthc.compiler.plan import Plan
+from synthc.compiler.plan import Plan, Test
 
 DEFAULT_SEED = 42
 
@@ -21,13 +21,14 @@ DEFAULT_SEED = 42
 class Compiled:
     """A plan, or None where there are errors; what there is to say; the texts that places are in.
 
-    `parameters` names what the spec can be given.
+    `parameters` names what the spec can be given, `tests` are those of its tasks.
     """
 
     plan: Plan | None
     problems: tuple[Problem, ...]
     sources: Mapping[str, str]
     parameters: tuple[str, ...]
+    tests: tuple[Test, ...] = ()
 
 
 def compile_spec(
@@ -57,4 +58,6 @@ def compile_text(
     errors = tuple(problem for problem in found if problem.severity == "error")
     if checked is None or errors:
         return Compiled(None, errors, sources, parameters)
-    return Compiled(optimise(lower(checked, name, seed)), tuple(found), sources, parameters)
+    plan = optimise(lower(checked, name, seed))
+    tests = tuple(lower_test(test, checked, seed) for test in checked.tests)
+    return Compiled(plan, tuple(found), sources, parameters, tests)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from synthc.compiler import plan, typed, types
 from synthc.compiler.check import sql
 from synthc.compiler.check.tasks import MODEL_NAME
@@ -38,6 +40,46 @@ def lower(spec: typed.Spec, name: str, seed: int) -> plan.Plan:
         tables=tuple(tables),
         exports=tuple(plan.Export(e.span, e.table.text, e.path.text) for e in spec.exports),
     )
+
+
+def lower_test(test: typed.Test, spec: typed.Spec, seed: int) -> plan.Test:
+    """A test as a plan of one table with one row, where each ask has a backend of its own."""
+    name = test.step.task.name
+    table = typed.Table(name, test.span, plan.Rows(test.span, 1), (), (test.step,), ())
+    chain = _Chain.start(table, spec.constants, {})
+    chain.step(test.step)
+    ops = tuple(_answered_by_itself(op) for op in chain.ops)
+    outputs = tuple(
+        plan.Output(column.name, column.type, chain.scope[column.name])
+        for column in test.step.task.outputs
+    )
+    made = plan.Table(
+        name=name, span=test.span, source=plan.Rows(test.span, 1), ops=ops, outputs=outputs
+    )
+    asks = [op.backend for op in ops if isinstance(op, plan.Ask)]
+    return plan.Test(
+        title=test.title,
+        span=test.span,
+        plan=plan.Plan(
+            version=plan.VERSION,
+            spec=spec.file,
+            seed=seed,
+            backends=tuple(plan.Backend(name=ask, span=test.span, model="test") for ask in asks),
+            embedders=(),
+            tables=(made,),
+            exports=(),
+        ),
+        replies=dict(test.replies),
+        repeats=test.repeats,
+        expected=dict(test.expected),
+        fails=test.fails,
+    )
+
+
+def _answered_by_itself(op: plan.Op) -> plan.Op:
+    if not isinstance(op, plan.Ask):
+        return op
+    return msgspec.structs.replace(op, backend=op.contract.fields[0].name)
 
 
 @dataclass

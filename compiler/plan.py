@@ -279,6 +279,22 @@ class Table(Struct, frozen=True, kw_only=True):
     outputs: tuple[Output, ...]
 
 
+class Test(Struct, frozen=True, kw_only=True):
+    """A task tried on one row with canned replies: no part of a plan, but run like one.
+
+    Each ask of `plan` has a backend of its own, named after its first column. `replies` holds what it
+    is answered in turn (None: the call fails), `repeats` those whose one reply answers every time.
+    """
+
+    title: str
+    span: Span
+    plan: Plan
+    replies: dict[str, tuple[str | None, ...]]
+    repeats: frozenset[str]
+    expected: dict[str, Any]
+    fails: bool
+
+
 class Export(Struct, frozen=True):
     """A table written to a file when all tables are done."""
 

@@ -196,6 +196,23 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Test:
+    """A task tried without a model.
+
+    `replies` holds by column what the ask that makes it is answered, a None for a call that fails;
+    `repeats` names the columns whose one reply answers every time. `fails` says that the row must stop.
+    """
+
+    title: str
+    step: TaskStep
+    replies: Mapping[str, tuple[str | None, ...]]
+    repeats: frozenset[str]
+    expected: Mapping[str, Any]
+    fails: bool
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """A whole spec that holds: `tables` stand after those they read."""
 
@@ -205,3 +222,4 @@ class Spec:
     embedders: tuple[plan.Embedder, ...]
     tables: tuple[Table, ...]
     exports: tuple[ast.Export, ...] = field(default=())
+    tests: tuple[Test, ...] = field(default=())

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from synthc.compiler import ast, typed, types
-from synthc.compiler.check import settings, tables, tasks
+from synthc.compiler.check import settings, tables, tasks, tests
 from synthc.compiler.check.files import Reader
-from synthc.compiler.check.scope import Known
+from synthc.compiler.check.scope import Known, Scope
 from synthc.compiler.check.sql import Binder
 from synthc.compiler.check.values import from_text, resolve_type, resolve_value, wanted
 from synthc.compiler.diagnostics import catalogue as problems
@@ -78,16 +78,19 @@ def _check(
     dimensions = {name: e.dimensions if e else 1 for name, e in embedders.items()}
     # A broken backend or table may be the one that a name means: then unknown names say nothing.
     checked_tables: dict[str, typed.Table | None] = dict.fromkeys(by_kind["table"])
+    around = Known(reader, constants, tuple(backends), dimensions, checked_tasks, checked_tables)
     for node in _in_order(by_kind["table"], binder, report):
-        around = Known(
-            reader, constants, tuple(backends), dimensions, checked_tasks, checked_tables
-        )
         table = tables.check_table(node, around, binder, report)
         checked_tables[node.name.text] = table
         if table:
             binder.define(table.name, table.columns)
     exports = [node for node in spec.declarations if isinstance(node, ast.Export)]
     _check_exports(exports, tuple(by_kind["table"]), report)
+    checked_tests = [
+        tests.check_test(Scope(node.title.text, around, binder, report), node)
+        for node in spec.declarations
+        if isinstance(node, ast.Test)
+    ]
     _warn_unused(spec, by_kind, report)
     return typed.Spec(
         spec.file,
@@ -96,6 +99,7 @@ def _check(
         tuple(e for e in embedders.values() if e),
         tuple(t for t in checked_tables.values() if t),
         tuple(exports),
+        tuple(t for t in checked_tests if t),
     )
 
 
@@ -103,7 +107,7 @@ def _declared(spec: ast.Spec, report: Report) -> dict[str, dict[str, Any]]:
     """The declarations by kind and name; a second of the same name is reported and left out."""
     found: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS.values()}
     for node in spec.declarations:
-        if isinstance(node, ast.Export):
+        if isinstance(node, ast.Export | ast.Test):
             continue
         kind = _KINDS[type(node)]
         first = next(
@@ -261,6 +265,8 @@ def _used_names(spec: ast.Spec) -> set[str]:
                             used.add(str(path))
                         case _:
                             pass
+            case ast.Test():
+                used.add(str(node.call.callee))
             case ast.Table():
                 if isinstance(node.source, ast.QuerySource):
                     text(node.source.text)

@@ -100,6 +100,8 @@ class _Reader:
                 return ast.Table(
                     self._name(name), self._source(source), tuple(map(self._step, steps)), span
                 )
+            case "test":
+                return self._test(node)
             case _:
                 table, path = _trees(node)
                 return ast.Export(self._name(table), self._string(path), span)
@@ -244,6 +246,30 @@ class _Reader:
             tuple(map(self._name, said("using"))),
             tuple(map(self._name, said("contract"))),
             span,
+        )
+
+    def _test(self, node: Tree[Token]) -> ast.Test:
+        title, call, *lines = _trees(node)
+
+        def pairs(kind: str) -> tuple[ast.Argument, ...]:
+            return tuple(
+                ast.Argument(
+                    self._name(_trees(pair)[0]), self._value(_trees(pair)[1]), self._span(pair)
+                )
+                for line in lines
+                if line.data == kind
+                for pair in _trees(line)
+            )
+
+        words = [self._name(_trees(line)[0]) for line in lines if line.data == "expect_word"]
+        return ast.Test(
+            self._string(title),
+            self._call(call),
+            pairs("given"),
+            pairs("reply"),
+            pairs("expect"),
+            words[0] if words else None,
+            self._span(node),
         )
 
     def _source(self, node: Tree[Token]) -> ast.Call | ast.QuerySource:

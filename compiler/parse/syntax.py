@@ -317,9 +317,10 @@ def _unexpected(place: _Place) -> Problem:
 
 _VALUE = {"STRING", "LONG_STRING", "NUMBER", "DOLLAR_NAME", "LSQB", "NAME"}
 _DECLARATION_TERMINALS = {word.upper() for word in DECLARATIONS}
+_LINE_TERMINALS = {"TO", "SYSTEM", "KEY", "OF", "GIVEN", "REPLY", "EXPECT"}
 _GROUPS: tuple[tuple[str, set[str]], ...] = (
     ("a value", {*_VALUE, "QUOTED_NAME"}),
-    ("a name", {"NAME", "QUOTED_NAME", "TO", "SYSTEM", "KEY", *_DECLARATION_TERMINALS}),
+    ("a name", {"NAME", "QUOTED_NAME", *_DECLARATION_TERMINALS, *_LINE_TERMINALS}),
     ("a string", {"STRING", "LONG_STRING"}),
     ("a number", {"NUMBER"}),
     ("a `$parameter`", {"DOLLAR_NAME"}),

@@ -1,0 +1,163 @@
+"""Checks the tests of a spec: what a task is given, answered, and expected to make of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from synthc.compiler import ast, typed, types
+from synthc.compiler.check.arguments import bind_arguments
+from synthc.compiler.check.scope import Scope
+from synthc.compiler.check.values import described, resolve_value
+from synthc.compiler.diagnostics import catalogue as problems
+
+_FAIL = "fail"
+
+
+def check_test(scope: Scope, node: ast.Test) -> typed.Test | None:
+    """The test with everything resolved; None where it does not hold. `scope` has no columns."""
+    name = str(node.call.callee)
+    if name not in scope.known.tasks:
+        scope.report(
+            problems.UnknownDeclaration(
+                span=node.call.callee.span,
+                kind="task",
+                name=name,
+                known=tuple(scope.known.tasks),
+            )
+        )
+        return None
+    task = scope.known.tasks[name]
+    if task is None:
+        return None
+    literal = [a for a in (*node.call.arguments, *node.given) if isinstance(a.value, ast.Path)]
+    for argument in literal:
+        scope.report(
+            problems.BadValue(
+                span=argument.value.span,
+                what="what a test gives",
+                wanted="a literal",
+                found=described(argument.value),
+            )
+        )
+    said = {argument.name.text for argument in node.given if argument.name}
+    missing = [column.name for column in task.inputs if column.name not in said]
+    for column in missing:
+        scope.report(
+            problems.MissingArgument(
+                span=node.call.callee.span,
+                task=task.name,
+                name=column,
+                kind="input",
+                columns=(),
+                advice=f"say it: `given {column} = …`",
+            )
+        )
+    if literal or missing:
+        return None
+    arguments = (*node.call.arguments, *node.given)
+    call = ast.Call(node.call.callee, arguments, brackets=True, span=node.call.span)
+    step = ast.Step(call, (), (), node.span)
+    given = bind_arguments(scope, step, task)
+    replies, repeats = _replies(scope, node, task)
+    expected = _expected(scope, node, task)
+    fails = _fails(scope, node)
+    if given is None or replies is None or expected is None or fails is None:
+        return None
+    bound = typed.TaskStep(task, given, None, None, node.span)
+    return typed.Test(node.title.text, bound, replies, repeats, expected, fails, node.span)
+
+
+def _fails(scope: Scope, node: ast.Test) -> bool | None:
+    if node.word is None:
+        return False
+    if node.word.text == _FAIL and not node.expected:
+        return True
+    scope.report(
+        problems.WrongCall(
+            span=node.word.span,
+            callee=node.word.text,
+            form="expect column = value` or `expect fail",
+        )
+    )
+    return None
+
+
+def _replies(
+    scope: Scope, node: ast.Test, task: typed.Task
+) -> tuple[dict[str, tuple[str | None, ...]] | None, frozenset[str]]:
+    asks = {
+        column.name: produce.columns[0].name
+        for produce in task.produces
+        if isinstance(produce.producer, typed.Ask)
+        for column in produce.columns
+    }
+    replies: dict[str, tuple[str | None, ...]] = {}
+    repeats: set[str] = set()
+    sound = True
+    for reply in node.replies:
+        assert reply.name is not None
+        name = reply.name
+        if name.text not in asks:
+            owner = f"what `{task.name}` asks"
+            scope.report(_unknown(name, owner, tuple(asks)))
+            sound = False
+            continue
+        if asks[name.text] in replies:
+            scope.report(problems.SaidTwice(span=name.span, word=name.text))
+            sound = False
+            continue
+        several = isinstance(reply.value, ast.ListValue)
+        values = reply.value.items if isinstance(reply.value, ast.ListValue) else (reply.value,)
+        texts = [_reply(scope, value) for value in values]
+        sound = sound and None not in texts
+        replies[asks[name.text]] = tuple(text[0] for text in texts if text)
+        if not several:
+            repeats.add(asks[name.text])
+    return (replies if sound else None), frozenset(repeats)
+
+
+def _unknown(name: ast.Name, owner: str, known: tuple[str, ...]) -> problems.UnknownColumn:
+    return problems.UnknownColumn(span=name.span, owner=owner, name=name.text, known=known)
+
+
+def _reply(scope: Scope, value: ast.Value) -> tuple[str | None] | None:
+    """What a model is made to say, in a tuple of one; None where a problem was reported."""
+    match value:
+        case ast.String(text):
+            return (text,)
+        case ast.Literal(bool() | None) | ast.Literal():
+            return (described(value),)
+        case ast.Path() if str(value) == _FAIL:
+            return (None,)
+        case _:
+            scope.report(
+                problems.BadValue(
+                    span=value.span,
+                    what="a reply",
+                    wanted="text in quotes, a list of texts, or `fail`",
+                    found=described(value),
+                )
+            )
+            return None
+
+
+def _expected(scope: Scope, node: ast.Test, task: typed.Task) -> dict[str, Any] | None:
+    columns = {column.name: column.type for column in task.outputs}
+    expected: dict[str, Any] = {}
+    sound = True
+    for pair in node.expected:
+        assert pair.name is not None
+        name = pair.name
+        if name.text not in columns:
+            scope.report(_unknown(name, f"the task `{task.name}`", tuple(columns)))
+            sound = False
+            continue
+        if name.text in expected:
+            scope.report(problems.SaidTwice(span=name.span, word=name.text))
+            sound = False
+            continue
+        type_ = types.maybe(columns[name.text])
+        value = resolve_value(pair.value, type_, f"`{name.text}`", scope.report)
+        sound = sound and value is not None
+        expected[name.text] = value[0] if value else None
+    return expected if sound else None
