@@ -14,6 +14,7 @@ from synthc.cli.models import model
 from synthc.cli.querying import export, sql
 from synthc.cli.running import run
 from synthc.cli.starting import init
+from synthc.cli.testing import test
 
 BUG = 70
 """The exit status of a fault of synthc's own (EX_SOFTWARE in sysexits.h)."""
@@ -28,7 +29,7 @@ def synthc() -> None:
     """
 
 
-for command in (compile_, check, run, sql, export, init, explain, model):
+for command in (compile_, check, test, run, sql, export, init, explain, model):
     synthc.add_command(command)
 
 

@@ -37,6 +37,9 @@ MOST_ROWS = 2**63 - 1
 @parameter_option
 @seed_option
 @click.option("--limit", type=click.IntRange(1), help="Only so many rows of each source.")
+@click.option(
+    "--simulate", is_flag=True, help="Ask no model: made-up answers that keep each contract."
+)
 @click.option("--fresh", is_flag=True, help="Move the old database aside and start anew.")
 @json_option
 def run(
@@ -45,6 +48,7 @@ def run(
     parameters: tuple[str, ...],
     seed: int | None,
     limit: int | None,
+    simulate: bool,
     fresh: bool,
     as_json: bool,
 ) -> None:
@@ -60,14 +64,15 @@ def run(
     else:
         plan, compiled = sound(path, parameters, seed, as_json)
         sources = compiled.sources
-    target = database or path.parent / f"{Path(plan.spec).stem}.duckdb"
+    marked = ".simulated" if simulate else ""
+    target = database or path.parent / f"{Path(plan.spec).stem}{marked}.duckdb"
     databases.check(target)
     env = environment(path.parent)
     if fresh and target.exists():
         databases.move_aside(target)
     if limit is not None:
         limit = min(limit, MOST_ROWS)
-    _execute(plan, sources, target, path.parent, env, limit, as_json)
+    _execute(plan, sources, target, path.parent, env, limit, simulate, as_json)
 
 
 def _read_plan(path: Path) -> Plan:
@@ -124,18 +129,22 @@ def _execute(
     base: Path,
     env: Mapping[str, str],
     limit: int | None,
+    simulate: bool,
     as_json: bool,
 ) -> None:
     from synthc.runtime.errors import RunError, Stopped
     from synthc.runtime.run import Options, Report
     from synthc.runtime.run import run as run_plan
+    from synthc.runtime.simulate import Simulated
 
     report = Report()
+    stand_in = Simulated(plan.seed) if simulate else None
+    options = Options(database.absolute(), base, env, limit, stand_in)
     error: RunError | None = None
     status = 0
     with Display(plan, report) as display:
         try:
-            run_plan(plan, Options(database.absolute(), base, env, limit), report, display.note)
+            run_plan(plan, options, report, display.note)
         except RunError as found:
             error, status = found, found.exit_code
         except KeyboardInterrupt:
