@@ -158,6 +158,15 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
+class TypeAlias:
+    """`type Level = "low" | "high"`."""
+
+    name: Name
+    type: TypeExpression
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """`name = value`, or a group of settings in braces."""
 
@@ -168,10 +177,11 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """`backend name { … }`."""
+    """`backend name { … }`, or `backend name extends other { … }`."""
 
     name: Name
     settings: tuple[Setting, ...]
+    extends: Name | None
     span: Span
 
 
@@ -299,7 +309,7 @@ class Test:
     span: Span
 
 
-Declaration = Parameter | Backend | Embedder | Task | Table | Export | Test
+Declaration = Parameter | Backend | Embedder | Task | Table | Export | Test | TypeAlias
 
 
 @dataclass(frozen=True, slots=True)

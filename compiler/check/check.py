@@ -13,6 +13,7 @@ from typing import Any
 
 from synthc.compiler import ast, typed, types
 from synthc.compiler.check import settings, tables, tasks, tests
+from synthc.compiler.check.expand import expand
 from synthc.compiler.check.files import Reader
 from synthc.compiler.check.scope import Known, Scope
 from synthc.compiler.check.sql import Binder
@@ -51,7 +52,9 @@ def check(
                 follows = problem.kind in broken
             case _:
                 follows = False
-        if not follows:
+        # A setting that two backends share is wrong once.
+        told = any(_same(problem, other) for other in found)
+        if not follows and not told:
             found.append(problem)
 
     checked = _check(spec, given, base, report)
@@ -59,9 +62,15 @@ def check(
     return (checked if sound else None), found
 
 
+def _same(one: Problem, other: Problem) -> bool:
+    names = getattr(one, "name", None), getattr(other, "name", None)
+    return one.code == other.code and one.span == other.span and names[0] == names[1]
+
+
 def _check(
     spec: ast.Spec, given: Mapping[str, str], base: Path, report: Report
 ) -> typed.Spec | None:
+    spec = expand(spec, report)
     by_kind = _declared(spec, report)
     constants = _constants(by_kind["parameter"].values(), given, report)
     backends = {name: settings.backend(node, report) for name, node in by_kind["backend"].items()}
@@ -107,7 +116,7 @@ def _declared(spec: ast.Spec, report: Report) -> dict[str, dict[str, Any]]:
     """The declarations by kind and name; a second of the same name is reported and left out."""
     found: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS.values()}
     for node in spec.declarations:
-        if isinstance(node, ast.Export | ast.Test):
+        if isinstance(node, ast.Export | ast.Test | ast.TypeAlias):
             continue
         kind = _KINDS[type(node)]
         first = next(

@@ -89,10 +89,17 @@ class _Reader:
         match node.data:
             case "param":
                 return self._parameter(node)
-            case "backend" | "embedder":
+            case "type_alias":
+                name, type_ = _trees(node)
+                return ast.TypeAlias(self._name(name), self._type(type_), span)
+            case "backend":
                 name, *settings = _trees(node)
-                kind = ast.Backend if node.data == "backend" else ast.Embedder
-                return kind(self._name(name), tuple(map(self._setting, settings)), span)
+                base = [self._name(_trees(s)[0]) for s in settings if s.data == "extends"]
+                own = tuple(self._setting(s) for s in settings if s.data != "extends")
+                return ast.Backend(self._name(name), own, base[0] if base else None, span)
+            case "embedder":
+                name, *settings = _trees(node)
+                return ast.Embedder(self._name(name), tuple(map(self._setting, settings)), span)
             case "task":
                 return self._task(node)
             case "table":

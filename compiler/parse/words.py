@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-DECLARATIONS = ("param", "backend", "embedder", "task", "table", "export", "test")
+DECLARATIONS = ("param", "backend", "embedder", "task", "table", "export", "test", "type")
 RESERVED = frozenset(
     [
         "in",
@@ -23,7 +23,7 @@ RESERVED = frozenset(
 
 # Words of the language that this version cannot run. Where they stand in a place of their own the
 # parser refuses them; steps, sources, types and contracts are read as names, and the checker does.
-NOT_YET_DECLARATIONS = ("use", "type", "mutations", "expect", "tags")
+NOT_YET_DECLARATIONS = ("use", "mutations", "expect", "tags")
 NOT_YET_OPTIONS = ("when", "where", "each", "n")
 NOT_YET_PRODUCERS = ("sample", "repeat")
 NOT_YET_NAMES = frozenset(
