@@ -51,11 +51,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """The columns of an ask, the model that answered, and faults that cost nulls."""
+    """The columns of an ask, the model that answered (if any did), and faults that cost nulls."""
 
     values: tuple[Any, ...]
-    model: str
-    problems: tuple[str, ...]
+    model: str | None
+    problems: tuple[str, ...] = ()
+    reason: str = "contract"
 
 
 class Asker:
@@ -69,7 +70,19 @@ class Asker:
         self._flying: dict[bytes, asyncio.Future[StoredAnswer]] = {}
 
     async def fill(self, op: plan.Ask, values: dict[str, Any], place: Place) -> Filled:
-        """The columns of an ask for one row. Raises RowFailed where they cannot be had."""
+        """The columns of an ask for one row: nulls where they cannot be had and may be null.
+
+        Raises RowFailed where they may not.
+        """
+        try:
+            return await self._fill(op, values, place)
+        except RowFailed as failed:
+            if not all(types.nullable(field.type) for field in op.contract.fields):
+                raise
+            nulls = tuple(None for _ in op.contract.fields)
+            return Filled(nulls, failed.model, (failed.detail,), failed.reason)
+
+    async def _fill(self, op: plan.Ask, values: dict[str, Any], place: Place) -> Filled:
         model = self._models[op.backend]
         messages = self._messages(op, values)
         schema = contracts.schema(op.contract)
@@ -89,9 +102,9 @@ class Asker:
         problems = reading.problems
         if answer.finish_reason == "length":
             problems = (*problems, "it was cut off: raise `max_tokens`")
-        if all(types.nullable(field.type) for field in op.contract.fields):
-            return Filled(tuple(None for _ in op.contract.fields), answer.model, problems)
-        raise RowFailed("contract", "; ".join(problems))
+        failed = RowFailed("contract", "; ".join(problems))
+        failed.model = answer.model
+        raise failed
 
     def _messages(self, op: plan.Ask, values: dict[str, Any]) -> list[Message]:
         if op.contract.kind != "text":
@@ -110,7 +123,10 @@ class Asker:
             await asyncio.wait([flying])
             if not flying.cancelled():  # else the row that asked is gone, and this one asks
                 model.counts.from_store += 1
-                return flying.result()
+                try:
+                    return flying.result()
+                except RowFailed as failed:  # each row has its own: the engine adds where it was
+                    raise RowFailed(failed.reason, failed.detail) from None
         future = asyncio.get_running_loop().create_future()
         self._flying[digest] = future
         try:

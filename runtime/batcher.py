@@ -47,6 +47,8 @@ class Batcher(Generic[Item, Result]):
     async def _one(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
             results = await self._run([item for item, _ in batch])
+            if len(results) != len(batch):
+                raise AssertionError(f"{len(results)} results for {len(batch)} items")
         except Exception as error:  # noqa: BLE001 - it is raised where each item is waited for
             results = [error] * len(batch)
         for (_, future), result in zip(batch, results, strict=True):

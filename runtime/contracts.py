@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, assert_never
 
 from synthc.compiler import types
 from synthc.compiler.plan import Contract
 from synthc.compiler.types import Field, Type
+from synthc.runtime import loose_json
 
-# Beyond it an answer is not searched for JSON: no real one is as long, and repair is not linear.
-MAX_REPAIRED = 200_000
+MAX_LOOSE = 200_000
+"""Characters of faulty JSON that are read at most: it is slower than what has no fault."""
+
+MAX_PLACES = 32
+"""How many places of a text are tried as the beginning of its JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ def correction(reading: Reading) -> str:
 
 def _read_text(contract: Contract, answer: str) -> Reading:
     if answer.strip():
-        return Reading((answer,))
+        return Reading((_whole(answer),))
     broken = not types.nullable(contract.fields[0].type)
     return Reading((None,), ("the answer is empty",), broken)
 
@@ -88,12 +93,25 @@ def _is_bare_array(contract: Contract) -> bool:
 
 
 def _read_json(contract: Contract, answer: str) -> Reading:
-    found = find_json(answer, list if _is_bare_array(contract) else dict)
-    nulls = tuple(None for _ in contract.fields)
-    if found is None:
-        kind = "array" if _is_bare_array(contract) else "object"
-        problem = "the answer is empty" if not answer.strip() else f"there is no JSON {kind} in it"
-        return Reading(nulls, (problem,), broken=True)
+    """Of all the JSON in an answer, what fits best."""
+    best: Reading | None = None
+    for found in _candidates(answer, list if _is_bare_array(contract) else dict):
+        reading = _fill(contract, found)
+        if not reading.problems:
+            return reading
+        if best is None or (reading.broken, len(reading.problems)) < (
+            best.broken,
+            len(best.problems),
+        ):
+            best = reading
+    if best is not None:
+        return best
+    kind = "array" if _is_bare_array(contract) else "object"
+    problem = "the answer is empty" if not answer.strip() else f"there is no JSON {kind} in it"
+    return Reading(tuple(None for _ in contract.fields), (problem,), broken=True)
+
+
+def _fill(contract: Contract, found: Any) -> Reading:
     if _is_bare_array(contract):
         field = contract.fields[0]
         value, problems = _take(found, field.type, "the array")
@@ -114,37 +132,79 @@ def _read_json(contract: Contract, answer: str) -> Reading:
     return Reading(tuple(values), tuple(problems), broken)
 
 
-_FENCE = re.compile(r"```[A-Za-z0-9_-]*[ \t]*\n(.*?)```", re.DOTALL)
+_FENCE = re.compile(r"```[A-Za-z0-9_-]*[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 
-def find_json(answer: str, kind: type) -> Any | None:
-    """The JSON object (or array) in an answer: whole, in a code fence, in prose, or with small faults."""
-    for text in (answer, *(_FENCE.findall(answer) if "```" in answer else ())):
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
+def _candidates(answer: str, kind: type) -> Iterator[Any]:
+    """The JSON objects (or arrays) in an answer, the likeliest first.
+
+    It stands alone, in a code fence, or in prose; where it has small faults it is put right. The
+    work is bounded by the length of the answer.
+    """
+    fences = _FENCE.findall(answer) if "```" in answer else []
+    for text in (answer, *fences):
+        found, _ = _decoded(text, len(text) - len(text.lstrip()))
         if isinstance(found, kind):
-            return found
+            yield found
     opening = "{" if kind is dict else "["
-    start = answer.find(opening)
-    if start < 0 or len(answer) - start > MAX_REPAIRED:
-        return None
+    in_prose: list[tuple[int, Any]] = []
+    place = answer.find(opening)
+    budget = MAX_LOOSE
+    for _ in range(MAX_PLACES):
+        if place < 0:
+            break
+        found, end = _decoded(answer, place)
+        if found is None and budget > 0:
+            try:
+                found, end = loose_json.decode(answer, place)
+                budget -= end - place
+            except loose_json.NotJson as failed:
+                budget -= failed.at - place
+        if found is not None:
+            in_prose.append((end - place, found))
+        place = answer.find(opening, end)
+    in_prose.sort(key=lambda pair: -pair[0])  # `[3]` in a sentence is not the list
+    yield from (found for _, found in in_prose)
+
+
+_DECODER = json.JSONDecoder()
+
+
+def _decoded(text: str, start: int) -> tuple[Any | None, int]:
+    """The JSON value that begins at a place, and where to look on; none where none begins there."""
     try:
-        found, _ = json.JSONDecoder().raw_decode(answer, start)
+        return _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):
-        found = _repaired(answer[start:])
-    return found if isinstance(found, kind) and found else None
+        return None, start + 1
 
 
-def _repaired(text: str) -> Any | None:
-    """JSON with trailing commas, Python's quotes or a missing end, put right."""
-    import json_repair
+def _plain(value: Any, depth: int = 0) -> Any:
+    """A JSON value that can be stored: no halves of characters, no numbers that JSON does not have.
 
-    try:
-        return json_repair.loads(text)
-    except (ValueError, RecursionError, IndexError):
-        return None
+    Raises RecursionError where it is nested beyond MAX_DEPTH.
+    """
+    if depth > loose_json.MAX_DEPTH:
+        raise RecursionError
+    match value:
+        case str():
+            return _whole(value)
+        case dict():
+            return {_whole(str(key)): _plain(part, depth + 1) for key, part in value.items()}
+        case list():
+            return [_plain(part, depth + 1) for part in value]
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value
+
+
+def _whole(text: str) -> str:
+    """A text whose lone surrogates (half a `\\ud83d\\ude00`) are replaced: no file can hold them."""
+    return (
+        text
+        if text.isascii()
+        else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    )
 
 
 def _take(value: Any, type_: Type, name: str) -> tuple[Any, list[str]]:
@@ -156,7 +216,7 @@ def _take(value: Any, type_: Type, name: str) -> tuple[Any, list[str]]:
             return None, [f"{name} is null"]
         case types.Text():
             if isinstance(value, str):
-                return (value, []) if value.strip() else (None, [f"{name} is empty"])
+                return (_whole(value), []) if value.strip() else (None, [f"{name} is empty"])
             if isinstance(value, int | float):
                 return json.dumps(value), []
             return None, [f"{name} must be text"]
@@ -177,7 +237,10 @@ def _take(value: Any, type_: Type, name: str) -> tuple[Any, list[str]]:
                 else (None, [f"{name} must be true or false"])
             )
         case types.Json():
-            return value, []
+            try:
+                return _plain(value), []
+            except RecursionError:
+                return None, [f"{name} is nested too deeply"]
         case types.Choice(values):
             return _take_choice(value, values, type_, name)
         case types.ListOf(element):

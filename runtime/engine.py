@@ -99,7 +99,10 @@ class TableRun:
         self._computed: dict[int, Batcher[Mapping[str, Any], tuple[Any, ...]]] = {}
         self._embedded: dict[int, Batcher[str, Any]] = {}
         self._ahead = _asks_ahead(table.ops)
-        self._paced = _gates_after_calls(table.ops)
+        self._paces = {
+            at: [self._gates[id(limit)] for limit in limits]
+            for at, limits in _limits_after_calls(table.ops).items()
+        }
 
     async def run(
         self,
@@ -159,7 +162,7 @@ class TableRun:
         async with asyncio.TaskGroup() as rows:
             for start in source.pages():
                 for row in await self._tools.journal.do(source.page, start):
-                    if not await self._wanted(number):
+                    if any(gate.full for gate in self._gates.values()):
                         self._progress.not_asked += source.count - number
                         self._progress.rows_in = source.count
                         return
@@ -170,27 +173,19 @@ class TableRun:
                     task.add_done_callback(lambda _task: room.release())
                     number += 1
 
-    async def _wanted(self, number: int) -> bool:
-        """Whether the limits still want a row; those before which calls are made hold it back."""
-        for gate in self._paced:
-            if not await self._gates[id(gate)].wanted(number):
-                return False
-        return not any(gate.full for gate in self._gates.values())
-
     async def _row(self, number: int, source: SourceRow) -> None:
         row = _Row(number, source.ordinal, source.key, source.values)
         status = "kept"
+        failed: RowFailed | None = None
+        record: dict[str, Any] = {"ordinal": row.ordinal}
         try:
             await self._walk(row)
-            record = {
-                output.name: await _value(row, output.value) for output in self._table.outputs
-            }
-            self._tools.journal.row(self._number, self._staged, {"ordinal": row.ordinal, **record})
+            for output in self._table.outputs:
+                record[output.name] = await _value(row, output.value)
         except _Dropped as dropped:
             status = dropped.status
-        except RowFailed as failed:
-            status = "failed"
-            self._failure(row, failed, stops_row=True)
+        except RowFailed as error:
+            status, failed = "failed", error
         except asyncio.CancelledError:
             for task in row.started:
                 task.cancel()
@@ -198,13 +193,24 @@ class TableRun:
         finally:
             if row.started:  # what was sent is worth keeping, even if the row is not
                 await asyncio.gather(*row.started, return_exceptions=True)
-        for gate in self._gates.values():
-            await gate.skip(number)
+        if status != "kept":
+            for turn in [gate.leave(number) for gate in self._gates.values()]:
+                if not await turn:  # a limit was full before: the row should not have started
+                    status = "not_asked"
         setattr(self._progress, status, getattr(self._progress, status) + 1)
+        if status == "not_asked":
+            return
+        if status == "kept":
+            self._tools.journal.row(self._number, self._staged, record)
+        elif failed is not None:
+            self._failure(row, failed, stops_row=True)
         self._tools.journal.status(self._number, row.ordinal, row.key, status)
 
     async def _walk(self, row: _Row) -> None:
         for op in self._table.ops:
+            for gate in self._paces.get(id(op), ()):
+                if not await gate.wanted(row.number):
+                    raise _Dropped("not_asked")
             if id(op) in self._ahead:
                 self._start(row, op)
             else:
@@ -234,7 +240,7 @@ class TableRun:
                 row.slots.update(zip(op.writes, filled.values, strict=True))
                 row.slots[op.model_slot] = filled.model
                 if filled.problems:
-                    failed = RowFailed("contract", "; ".join(filled.problems))
+                    failed = RowFailed(filled.reason, "; ".join(filled.problems))
                     failed.what, failed.place = _what(op), str(op.span)
                     self._failure(row, failed, stops_row=False)
             case plan.Compute():
@@ -337,15 +343,12 @@ def _asks_ahead(ops: tuple[plan.Op, ...]) -> frozenset[int]:
     return frozenset(ahead)
 
 
-def _gates_after_calls(ops: tuple[plan.Op, ...]) -> tuple[plan.Limit, ...]:
-    """The limits before which something is asked or embedded: a row too many would cost something."""
-    found: list[plan.Limit] = []
-    costly = False
-    for op in ops:
-        costly = costly or isinstance(op, plan.Ask | plan.Embed)
-        if isinstance(op, plan.Limit) and costly:
-            found.append(op)
-    return tuple(found)
+def _limits_after_calls(ops: tuple[plan.Op, ...]) -> dict[int, list[plan.Limit]]:
+    """The limits behind the first operation that costs something (by its id): they hold it back."""
+    costly = next((at for at, op in enumerate(ops) if isinstance(op, plan.Ask | plan.Embed)), None)
+    if costly is None:
+        return {}
+    return {id(ops[costly]): [op for op in ops[costly:] if isinstance(op, plan.Limit)]}
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -30,7 +30,7 @@ class RowFailed(Exception):
     """One row cannot have a value: it is recorded with its reason and the others go on.
 
     `reason` is one word that groups failures (`null`, `contract`, `http_500`, `sql`, …). The engine
-    adds `what` failed (a column) and its `place` in the spec.
+    adds `what` failed (a column) and its `place` in the spec; `model` answered, if one did.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -39,3 +39,4 @@ class RowFailed(Exception):
         self.detail = detail
         self.what = ""
         self.place = ""
+        self.model: str | None = None

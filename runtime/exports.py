@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".parquet", ".jsonl", ".csv")
 _BATCH = 10_000
+_ROW = '"·row"'
 
 
 def export(connection: duckdb.DuckDBPyConnection, table: str, path: Path) -> int:
@@ -31,12 +32,15 @@ def export(connection: duckdb.DuckDBPyConnection, table: str, path: Path) -> int
             f"the ending of `{path.name}` names no known format",
             hint=f"use one of {', '.join(FORMATS)}",
         )
-    reader = connection.sql(f"SELECT * FROM main.{types.quote(table)}").to_arrow_reader(_BATCH)
     write = {".parquet": _parquet, ".jsonl": _json_lines, ".csv": _csv}[path.suffix]
+    # DuckDB knows best how its values are JSON: dates, vectors, JSON inside of structs.
+    columns = f"CAST(to_json({_ROW}) AS VARCHAR)" if path.suffix == ".jsonl" else "*"
+    query = f"SELECT {columns} FROM main.{types.quote(table)} AS {_ROW}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _whole(path) as file:
-            return write(reader, file)
+        # A result that is not read to its end would block the connection: it gets its own.
+        with connection.cursor() as cursor, _whole(path) as file:
+            return write(cursor.sql(query).to_arrow_reader(_BATCH), file)
     except OSError as error:
         raise RunError(f"{path.name} cannot be written: {error.strerror or error}") from None
 
@@ -69,9 +73,9 @@ def _parquet(reader: pyarrow.RecordBatchReader, file: IO[bytes]) -> int:
 
 def _json_lines(reader: pyarrow.RecordBatchReader, file: IO[bytes]) -> int:
     count = 0
-    for row in _rows(reader):
-        file.write(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n")
-        count += 1
+    for batch in reader:
+        file.writelines(line.encode() + b"\n" for line in batch.column(0).to_pylist())
+        count += batch.num_rows
     return count
 
 

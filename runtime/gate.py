@@ -8,51 +8,75 @@ import asyncio
 class Gate:
     """Lets the first `count` rows through, whatever order they arrive in.
 
-    Rows are numbered in their order from 0, without gaps, as they enter the chain. Each either
-    arrives here (`enter`) or is gone before (`skip`). A row's turn comes when all before it had theirs.
+    Rows are numbered in their order from 0, without gaps. Each either arrives here (`enter`) or is gone
+    before (`leave`). A row's turn comes when all before it had theirs, so what becomes of it depends
+    on the rows alone, not on which of them was quick.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
         self.taken = 0
-        self._next = 0
-        self._arrived: dict[int, asyncio.Future[bool] | None] = {}
-        self._changed = asyncio.Condition()
+        self._turn = 0
+        self._here: dict[int, tuple[bool, asyncio.Future[bool]]] = {}
+        # Of the rows from the turn to the last wanted one, as many are not gone as may still pass.
+        self._last_wanted = count - 1
+        self._gone: set[int] = set()  # beyond the last wanted one
+        self._held: dict[int, asyncio.Future[bool]] = {}
 
     @property
     def full(self) -> bool:
         """Whether no further row can pass."""
         return self.taken >= self.count
 
-    async def enter(self, number: int) -> bool:
-        """Whether the row passes; waits for its turn."""
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._arrived[number] = future
-        await self._advance()
-        return await future
-
-    async def skip(self, number: int) -> None:
-        """The row will not come (or has been here already: then nothing changes)."""
-        if number >= self._next and number not in self._arrived:
-            self._arrived[number] = None
-            await self._advance()
-
     async def wanted(self, number: int) -> bool:
-        """Whether a row should start on its way: waits while those before it could be enough."""
-        async with self._changed:
-            await self._changed.wait_for(
-                lambda: self.full or number - self._next < self.count - self.taken
-            )
-        return not self.full
+        """Whether calls may be made for a row; waits while those before it could be enough."""
+        if number > self._last_wanted and not self.full:
+            self._held[number] = asyncio.get_running_loop().create_future()
+            return await self._held[number]
+        return number <= self._last_wanted
 
-    async def _advance(self) -> None:
-        while self._next in self._arrived:
-            future = self._arrived.pop(self._next)
-            self._next += 1
-            if future is None or future.done():
-                continue
-            passes = not self.full
-            self.taken += passes
-            future.set_result(passes)
-        async with self._changed:
-            self._changed.notify_all()
+    def enter(self, number: int) -> asyncio.Future[bool]:
+        """Whether the row passes, when it is its turn."""
+        return self._arrive(number, passing=True)
+
+    def leave(self, number: int) -> asyncio.Future[bool]:
+        """The row will not come: whether a row could still pass when it was its turn.
+
+        One that has been here already leaves nothing behind.
+        """
+        if number < self._turn or number in self._here:
+            future = asyncio.get_running_loop().create_future()
+            future.set_result(True)
+            return future
+        self._make_room(number)
+        return self._arrive(number, passing=False)
+
+    def _arrive(self, number: int, *, passing: bool) -> asyncio.Future[bool]:
+        arrived: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._here[number] = (passing, arrived)
+        while self._turn in self._here:
+            passing, future = self._here.pop(self._turn)
+            self._turn += 1
+            is_open = not self.full
+            self.taken += passing and is_open
+            if not future.done():  # else its row was cancelled
+                future.set_result(is_open)
+        if self.full:
+            for future in self._held.values():
+                if not future.done():
+                    future.set_result(False)
+            self._held.clear()
+        return arrived
+
+    def _make_room(self, number: int) -> None:
+        """A row fewer: one more, the next that is not gone, may be wanted."""
+        if number > self._last_wanted:
+            self._gone.add(number)
+            return
+        self._last_wanted += 1
+        while self._last_wanted in self._gone:
+            self._gone.remove(self._last_wanted)
+            self._last_wanted += 1
+        held = self._held.pop(self._last_wanted, None)
+        if held is not None and not held.done():
+            held.set_result(True)

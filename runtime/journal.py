@@ -10,12 +10,20 @@ from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 from synthc.compiler.types import Field
-from synthc.runtime.store import CALL_COLUMNS, FAILURE_COLUMNS, Store, StoredAnswer, transaction
+from synthc.runtime.store import (
+    CALL_COLUMNS,
+    FAILURE_COLUMNS,
+    UNWRITABLE,
+    Store,
+    StoredAnswer,
+    transaction,
+    unwritable,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-FLUSH_S = 0.3
+FLUSH_S = 0.2
 """Seconds between commits. A kill loses at most the answers of this long and of one commit."""
 
 FLUSH_ROWS = 5_000
@@ -33,8 +41,8 @@ class _Pending:
 class Journal:
     """The store seen from the event loop.
 
-    `async with Journal(store)` commits now and then and at its end. Records that cannot be written
-    raise where the next one is added, and at the end: nothing is lost silently.
+    `async with Journal(store)` commits now and then and at its end. What cannot be written is lost to
+    the file, so nothing may follow it: from then on everything that is added or committed raises.
     """
 
     def __init__(self, store: Store) -> None:
@@ -45,7 +53,8 @@ class Journal:
         self._size = 0
         self._recent: dict[bytes, StoredAnswer] = {}
         self._wake = asyncio.Event()
-        self._error: BaseException | None = None
+        self._writing = asyncio.Lock()
+        self._error: Exception | None = None
         self._room = asyncio.Event()
         self._room.set()
 
@@ -63,9 +72,12 @@ class Journal:
             self._thread.shutdown(wait=True)
 
     async def do(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run something on the store's thread."""
+        """Run something on the store's thread. Raises Stopped where the disk is full, or gone."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
+        try:
+            return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
+        except UNWRITABLE as error:
+            raise unwritable(self.store.path, error) from error
 
     # Writing
 
@@ -105,20 +117,31 @@ class Journal:
     async def room(self) -> None:
         """Wait while more is pending than memory should hold."""
         await self._room.wait()
-
-    async def flush(self) -> None:
-        """Commit everything that is pending."""
         if self._error:
             raise self._error
-        pending, self._pending = self._pending, {}
-        statuses, self._statuses = self._statuses, {}
-        recent = list(self._recent)
-        self._size = 0
-        if pending or statuses:
-            await self.do(self._write, pending, statuses)
-        for digest in recent:
-            del self._recent[digest]
-        self._room.set()
+
+    async def flush(self) -> None:
+        """Commit everything that is pending. Who is cancelled here leaves the commit to go on."""
+        await asyncio.shield(asyncio.create_task(self._commit()))
+
+    async def _commit(self) -> None:
+        async with self._writing:  # whoever comes second learns what became of the first
+            if self._error:
+                raise self._error
+            pending, self._pending = self._pending, {}
+            statuses, self._statuses = self._statuses, {}
+            recent = list(self._recent)
+            self._size = 0
+            try:
+                if pending or statuses:
+                    await self.do(self._write, pending, statuses)
+            except Exception as error:
+                self._error = error
+                raise
+            finally:
+                self._room.set()
+            for digest in recent:
+                del self._recent[digest]
 
     def _write(
         self, pending: dict[str, _Pending], statuses: dict[int, list[tuple[int, str, str]]]
@@ -130,16 +153,12 @@ class Journal:
                 self.store.append_statuses(number, rows)
 
     async def _keep_flushing(self) -> None:
-        while True:
+        while not self._error:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), FLUSH_S)
             self._wake.clear()
-            try:
+            with contextlib.suppress(Exception):  # kept, and raised where records are added
                 await self.flush()
-            except Exception as error:  # noqa: BLE001 - raised again where records are added
-                self._error = error
-                self._room.set()
-                return
 
     # Reading
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2 import StrictUndefined, Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from synthc.runtime.errors import RowFailed
@@ -32,7 +32,7 @@ class Prompts:
             if compiled is None:
                 compiled = self._compiled[template] = self._sandbox.from_string(template)
             return compiled.render(values)
-        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        except Exception as error:  # a template can fail in any way: it is this row's fault
             raise RowFailed("template", f"the template cannot be filled: {error}") from error
 
 

@@ -16,7 +16,8 @@ from synthc.compiler import plan, types
 from synthc.compiler.types import Field
 from synthc.runtime import arrow
 from synthc.runtime.batcher import Batcher
-from synthc.runtime.errors import RowFailed
+from synthc.runtime.errors import RowFailed, RunError
+from synthc.runtime.store import is_query
 
 _ROW = "row"
 _NUMBER = "·n"
@@ -44,16 +45,19 @@ class RowSql:
 
     def expression(self, op: plan.Compute) -> Batcher[Mapping[str, Any], tuple[Any, ...]]:
         """What computes an operation's fields for a row's values."""
-        return self._batcher(op.sql, op.inputs, op.fields)
+        return self._batcher(op, op.sql, op.fields)
 
     def condition(self, op: plan.Filter) -> Batcher[Mapping[str, Any], tuple[Any, ...]]:
         """What tells whether a row is kept: a tuple of one, true, false or null."""
         sql = f"SELECT ({op.sql}\n) AS kept FROM {_ROW}"
-        return self._batcher(sql, op.inputs, (Field("kept", types.Bool()),))
+        return self._batcher(op, sql, (Field("kept", types.Bool()),))
 
     def _batcher(
-        self, sql: str, inputs: tuple[Field, ...], outputs: tuple[Field, ...]
+        self, op: plan.Compute | plan.Filter, sql: str, outputs: tuple[Field, ...]
     ) -> Batcher[Mapping[str, Any], tuple[Any, ...]]:
+        if not is_query(self._connection, sql):  # a plan can be edited by hand
+            raise RunError(f"`{op.what}` is no single query", span=op.span)
+        inputs = op.inputs
         numbered = (Field(_NUMBER, types.Int()), *inputs)  # a table needs a column to have rows
         schema = arrow.schema(self._connection, numbered)
         readers = [

@@ -124,7 +124,11 @@ async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -
                 if options.limit is None:
                     for wanted in plan_.exports:
                         path = options.base / wanted.path
-                        count = await journal.do(export, store.connection, wanted.table, path)
+                        try:
+                            count = await journal.do(export, store.connection, wanted.table, path)
+                        except RunError as error:
+                            error.span = wanted.span
+                            raise
                         report.exports[wanted.path] = count
             status = "done"
         except (asyncio.CancelledError, KeyboardInterrupt):

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, assert_never
 
 import duckdb
+import msgspec
 
 from synthc.compiler import plan, types
 from synthc.compiler.types import Field, Type
 from synthc.runtime import arrow
 from synthc.runtime.errors import RunError
-from synthc.runtime.store import first
+from synthc.runtime.store import first, is_query
 
 PAGE = 2_048
 """Rows that are in memory at once while a source is read."""
@@ -73,9 +74,8 @@ class Source:
         self._name = f"source_{number}"
         self._fields = _fields(source, parent)
         self._span = source.span
-        limited = "" if limit is None else f" LIMIT {limit}"
         try:
-            self._lay_down(source, base, limited)
+            self._lay_down(source, base, limit)
         except duckdb.Error as error:
             raise self._unreadable(source, base, error) from None
         row = first(connection, f"SELECT count(*) FROM {self._name}")
@@ -87,10 +87,12 @@ class Source:
 
     def page(self, start: int) -> list[SourceRow]:
         """The rows from an ordinal on, `PAGE` of them at most, in order."""
-        rows = self._connection.execute(
-            f"SELECT * FROM {self._name} WHERE ordinal >= ? AND ordinal < ? ORDER BY ordinal",
-            [start, start + PAGE],
-        ).fetchall()
+        page = self._connection.sql(
+            f"SELECT * FROM {self._name} WHERE ordinal >= {start} AND ordinal < {start + PAGE}"
+            " ORDER BY ordinal"
+        ).to_arrow_table()
+        # Through Arrow, as all values go: DuckDB's own way wants pytz for a time with its zone.
+        rows = zip(*(column.to_pylist() for column in page.columns), strict=True)
         names = [field.name for field in self._fields]
         json_types: dict[str, Type] = {
             field.name: field.type for field in self._fields if arrow.has_json(field.type)
@@ -107,8 +109,9 @@ class Source:
         """Forget the rows."""
         self._connection.execute(f"DROP TABLE {self._name}")
 
-    def _lay_down(self, source: plan.Source, base: Path, limited: str) -> None:
+    def _lay_down(self, source: plan.Source, base: Path, limit: int | None) -> None:
         execute = self._connection.execute
+        limited = "" if limit is None else f" LIMIT {limit}"
         make = f"CREATE OR REPLACE TEMP TABLE {self._name} AS"
         columns = "".join(f", {types.quote(f.name)}" for f in self._fields)
         casts = ", ".join(
@@ -132,10 +135,16 @@ class Source:
                 files = [str(file) for file in files_of(source, base)]
                 reading = plan.reading(path, files, fields)
                 execute(f"{make} SELECT {casts} FROM {reading}{limited}")
+                self._check_columns(source, files)
                 self._key(key, "place", exclude_floats=False)
             case plan.Query(_, sql, _, _, key, ordered):
-                execute(f"{make} SELECT {casts} FROM ({sql}\n){limited}")
-                self._key(key, "place" if ordered else "row_key", exclude_floats=True)
+                if not is_query(self._connection, sql):  # a plan can be edited by hand
+                    raise RunError("this is no single query", span=source.span)
+                execute(f"{make} SELECT {casts} FROM ({sql}\n)")
+                order = types.quote(key) if key else "row_key"
+                self._key(key, "place" if ordered else order, exclude_floats=True)
+                if limit is not None:  # of the rows in their order, which only now is known
+                    execute(f"DELETE FROM {self._name} WHERE ordinal >= {limit}")
             case _:
                 assert_never(source)
 
@@ -146,12 +155,15 @@ class Source:
             hashed = [f for f in self._fields if not (exclude_floats and _has_floats(f.type))]
             struct = ", ".join(f"{types.quote(f.name)} := {types.quote(f.name)}" for f in hashed)
             value = f"md5(CAST(to_json(struct_pack({struct})) AS VARCHAR))" if hashed else "'row'"
+            # A query gives its rows in any order: which of equals is the first, the floats decide.
+            floats = [types.quote(f.name) for f in self._fields if f not in hashed]
+            ties = ", ".join([*floats, "place"])
         else:
-            value = f"CAST({types.quote(key)} AS VARCHAR)"
+            value, ties = f"CAST({types.quote(key)} AS VARCHAR)", "place"
         self._connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {self._name} AS"
             f" WITH digests AS (SELECT rowid AS place, {value} AS digest{columns} FROM {self._name}),"
-            " counted AS (SELECT *, row_number() OVER (PARTITION BY digest ORDER BY place) AS nth"
+            f" counted AS (SELECT *, row_number() OVER (PARTITION BY digest ORDER BY {ties}) AS nth"
             " FROM digests),"
             " keyed AS (SELECT *, CASE nth WHEN 1 THEN digest ELSE digest || '#' || nth END AS row_key"
             " FROM counted)"
@@ -177,17 +189,51 @@ class Source:
             span=self._span,
         )
 
+    def _check_columns(self, source: plan.Read, files: list[str]) -> None:
+        """A column that JSON does not have any more is read as nulls: that is no way to fail rows."""
+        if not self._fields or plan.file_format(source.path) not in (None, "json"):
+            return
+        names = [types.quote(field.name) for field in self._fields]
+        counts = first(
+            self._connection,
+            f"SELECT count(*), {', '.join(f'count({name})' for name in names)} FROM {self._name}",
+        )
+        if counts is None or not counts[0] or all(counts[1:]):
+            return
+        described = self._connection.execute(f"DESCRIBE FROM {plan.reading(source.path, files)}")
+        there = {row[0] for row in described.fetchall()}
+        gone = [field.name for field in self._fields if field.name not in there]
+        if gone:
+            raise RunError(
+                f"`{source.path}` has no column `{gone[0]}` any more",
+                hint="mend the file, or compile the spec again",
+                span=source.span,
+            )
+
     def _unreadable(self, source: plan.Source, base: Path, error: duckdb.Error) -> RunError:
         text = str(error).split("\n")[0].split("Error: ", 1)[-1]
         if isinstance(source, plan.Read):
             for file in files_of(source, base):
-                text = text.replace(str(file), file.name)
+                text = _first_bad_line(file) or text.replace(str(file), file.name)
             return RunError(
                 f"`{source.path}` cannot be read: {text}",
                 hint="mend the file; if its columns changed, compile the spec again",
                 span=source.span,
             )
         return RunError(f"this query cannot be run: {text}", span=source.span)
+
+
+def _first_bad_line(file: Path) -> str | None:
+    """Where JSON lines are broken, in words: DuckDB names the line it noticed it in."""
+    if file.suffix.lower() not in (".jsonl", ".ndjson"):
+        return None
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                msgspec.json.decode(line.strip() or b"null", type=msgspec.Raw)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                return f"line {number} of {file.name} is no JSON: {error}"
+    return None
 
 
 def _fields(source: plan.Source, parent: plan.Table | None) -> tuple[Field, ...]:

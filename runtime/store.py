@@ -6,6 +6,7 @@ waits for the disk and DuckDB sees one writer.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +18,14 @@ import duckdb
 from synthc.compiler import plan, types
 from synthc.compiler.types import Field
 from synthc.runtime import arrow
-from synthc.runtime.errors import RunError
+from synthc.runtime.errors import RunError, Stopped
 
 FORMAT = 1
 """The version of the schema `synth`. A database of another one is never touched."""
 
 _SCHEMA = """
 CREATE SCHEMA synth;
-CREATE TABLE synth.meta (format INTEGER NOT NULL);
+CREATE TABLE synth.meta (format INTEGER NOT NULL, simulated BOOLEAN NOT NULL);
 CREATE TABLE synth.runs (
     run_id INTEGER NOT NULL, spec VARCHAR, seed BIGINT, plan VARCHAR,
     started_at TIMESTAMP, ended_at TIMESTAMP, status VARCHAR);
@@ -102,17 +103,26 @@ class Counts:
 class Store:
     """An open database. Raises RunError where the file cannot be used."""
 
-    def __init__(self, path: Path, readable: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, path: Path, readable: Sequence[Path] = (), *, simulated: bool = False
+    ) -> None:
         """Open or make the database; its SQL can read the files of `readable` and no others."""
         self.path = path
-        existed = path.exists()
+        if path.exists():
+            # To open a database for writing can change it: its log is put into the file.
+            with connect(path, read_only=True) as looking:
+                if not is_empty(looking):
+                    check_format(looking, path)
         self._connection = connect(path)
         try:
-            if existed:
-                check_format(self._connection, path)
-            else:
-                self._connection.execute(_SCHEMA)
-                self._connection.execute("INSERT INTO synth.meta VALUES (?)", [FORMAT])
+            if is_empty(self._connection):  # new, or left by a run that was killed as it began
+                with transaction(self._connection):
+                    self._connection.execute(_SCHEMA)
+                    self._connection.execute(
+                        "INSERT INTO synth.meta VALUES (?, ?)", [FORMAT, simulated]
+                    )
+            check_format(self._connection, path)
+            check_simulated(self._connection, path, simulated=simulated)
             # A checkpoint inside a commit would stall it; one is made when the store is closed.
             self._connection.execute("SET wal_autocheckpoint = '1GB'")
             self._connection.execute("SET enable_progress_bar = false")
@@ -129,8 +139,12 @@ class Store:
         self._schemas: dict[str, Any] = {}
 
     def close(self) -> None:
-        """Write everything into the file itself, and close it."""
-        self._connection.close()
+        """Write everything into the file itself, and close it.
+
+        Where there is no room for that, it stays in the log beside the file: nothing is lost.
+        """
+        with contextlib.suppress(duckdb.Error):
+            self._connection.close()
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -149,11 +163,12 @@ class Store:
         )
 
     def finish_run(self, status: str) -> None:
-        """Note how the run ended: `done`, `stopped` or `interrupted`."""
-        self._connection.execute(
-            "UPDATE synth.runs SET ended_at = ?, status = ? WHERE run_id = ?",
-            [now(), status, self.run_id],
-        )
+        """Note how the run ended, if anything can still be noted: `done`, `stopped` or `interrupted`."""
+        with contextlib.suppress(*UNWRITABLE):
+            self._connection.execute(
+                "UPDATE synth.runs SET ended_at = ?, status = ? WHERE run_id = ?",
+                [now(), status, self.run_id],
+            )
 
     def done(self, table: str, fingerprint: str) -> Counts | None:
         """The counts of a table that is complete and made of just these things, else None."""
@@ -266,7 +281,11 @@ class transaction:  # noqa: N801 - reads as a keyword
         self._connection.execute("BEGIN TRANSACTION")
 
     def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
-        self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
+        if kind is None:
+            self._connection.execute("COMMIT")
+            return
+        with contextlib.suppress(duckdb.Error):  # what went wrong matters, and may have ended it
+            self._connection.execute("ROLLBACK")
 
 
 def first(
@@ -277,6 +296,15 @@ def first(
     return rows[0] if rows else None
 
 
+def is_query(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
+    """Whether SQL is one SELECT, which can stand in brackets, and changes nothing."""
+    try:
+        statements = connection.extract_statements(sql)
+    except duckdb.Error:
+        return False
+    return [statement.type for statement in statements] == [duckdb.StatementType.SELECT]
+
+
 def connect(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     """Open a database file. Raises RunError where it cannot be."""
     try:
@@ -285,6 +313,13 @@ def connect(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection
         )
     except duckdb.Error as error:
         raise unusable(path, error) from None
+
+
+def is_empty(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether nothing was ever made in a database."""
+    made = "duckdb_tables() UNION ALL SELECT 1 FROM duckdb_views() WHERE NOT internal"
+    row = first(connection, f"SELECT count(*) FROM (SELECT 1 FROM {made})")
+    return row == (0,)
 
 
 def check_format(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -302,6 +337,35 @@ def check_format(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
             f"{path.name} has the format {found}, and this version of synthc writes {FORMAT}",
             hint="use the version that made it, or `--fresh` to move it aside; it was not touched",
         )
+
+
+def check_simulated(connection: duckdb.DuckDBPyConnection, path: Path, *, simulated: bool) -> None:
+    """Raise RunError where made-up answers would be mixed with real ones."""
+    row = first(connection, "SELECT simulated FROM synth.meta")
+    if row is not None and row[0] != simulated:
+        held, wanted = ("simulated", "real") if row[0] else ("real", "simulated")
+        raise RunError(
+            f"{path.name} holds {held} answers, and this run would add {wanted} ones",
+            hint="choose another database with `-d FILE`; this one was not touched",
+        )
+
+
+UNWRITABLE = (
+    duckdb.IOException,
+    duckdb.FatalException,
+    duckdb.OutOfMemoryException,
+    duckdb.TransactionException,
+)
+"""How DuckDB says that nothing more can be written."""
+
+
+def unwritable(path: Path, error: duckdb.Error) -> Stopped:
+    """Why a database cannot be written any more, in words."""
+    text = str(error).split("\n", maxsplit=1)[0].replace(str(path), path.name)
+    return Stopped(
+        f"{path.name} cannot be written: {text}",
+        hint="make room; then run again: it goes on where it stopped",
+    )
 
 
 def unusable(path: Path, error: duckdb.Error) -> RunError:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from synthc.compiler import plan
 from synthc.runtime.backends.breaker import Breaker, Target
@@ -127,6 +128,8 @@ class _Settings:
             raise RunError(f"`model` of backend `{spec.name}` is empty", span=spec.span)
         self.model = model
         self.url = value(spec.url, "`url`")
+        if self.url is not None and not _is_url(self.url.text):
+            raise RunError(f"`url` of backend `{spec.name}` is no url", span=spec.span)
         self.api_key = value(spec.api_key, "`api_key`")
         self._extra_headers = {
             name.lower(): text
@@ -167,6 +170,14 @@ def _no_url(spec: plan.Backend) -> RunError:
         else 'set `url`, like "http://localhost:8000/v1", or `model` to a .gguf file',
         span=spec.span,
     )
+
+
+def _is_url(text: str) -> bool:
+    try:
+        urlsplit(text)
+    except ValueError:  # it quotes what may be a secret
+        return False
+    return True
 
 
 def _connect(
