@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -157,7 +158,7 @@ class Asker:
         digest: bytes,
     ) -> StoredAnswer:
         backend = await model.open()
-        answer = await backend.complete(request)
+        answer = await backend.complete(dataclasses.replace(request, key=digest))
         counts = model.counts
         counts.sent += 1
         counts.cut_off += answer.finish_reason == "length"

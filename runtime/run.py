@@ -3,45 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from synthc.compiler import plan
-from synthc.runtime.asking import AskCounts, Asker, Model
-from synthc.runtime.backends.protocol import Backend
-from synthc.runtime.backends.settings import resolve
-from synthc.runtime.batcher import Batcher
+from synthc.runtime.asking import AskCounts, Asker
 from synthc.runtime.engine import WINDOW, Progress, TableRun, Tools
 from synthc.runtime.errors import RunError
 from synthc.runtime.exports import export
 from synthc.runtime.fingerprint import fingerprints
-from synthc.runtime.identity import Identity
 from synthc.runtime.journal import Journal
+from synthc.runtime.lazy_models import LazyModels, StandIn
 from synthc.runtime.prompts import Prompts
 from synthc.runtime.rowsql import RowSql
 from synthc.runtime.source import digest_of, files_of
 from synthc.runtime.store import Store
-
-if TYPE_CHECKING:
-    from synthc.runtime.embedding.pipeline import TextEmbedder
 
 Note = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a plan is run. `base` is the folder its paths start from, `limit` the rows of each source."""
+    """How a plan is run. `base` is the folder its paths start from, `limit` the rows of each source.
+
+    With a `stand_in` no model is needed, and none of the settings that name one.
+    """
 
     database: Path
     base: Path
     env: Mapping[str, str]
     limit: int | None = None
+    stand_in: StandIn | None = None
 
 
 @dataclass(slots=True)
@@ -99,20 +94,22 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -> None:
     started = time.monotonic()
-    models = _Models(plan_, options, report, note)
+    models = LazyModels(plan_, options.base, options.env, options.stand_in, note)
+    report.backends = models.counts
     reads = [table.source for table in plan_.tables if isinstance(table.source, plan.Read)]
     files = {read.path: files_of(read, options.base) for read in reads}
     marks = fingerprints(plan_, lambda read: digest_of(files[read.path]), models.names)
     for table in plan_.tables:
         report.tables[table.name] = Progress(table.name)
-    store = Store(options.database, [file for found in files.values() for file in found])
+    simulated = options.stand_in is not None
+    readable = [file for found in files.values() for file in found]
+    store = Store(options.database, readable, simulated=simulated)
     try:
         store.start_run(plan_)
         status = "stopped"
         try:
             async with AsyncExitStack() as stack:
-                stack.callback(models.finish)
-                await stack.enter_async_context(models.stack)
+                await stack.enter_async_context(models)
                 row_sql = RowSql()
                 stack.callback(row_sql.close)
                 journal = await stack.enter_async_context(Journal(store))
@@ -123,14 +120,20 @@ async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -
                 await _make_tables(plan_, options, report, tools, marks)
                 if options.limit is None:
                     for wanted in plan_.exports:
-                        path = options.base / wanted.path
+                        path = Path(wanted.path)
+                        if simulated:  # never in the place of the real file
+                            path = path.with_suffix(f".simulated{path.suffix}")
+                        target = options.base / path
                         try:
-                            count = await journal.do(export, store.connection, wanted.table, path)
+                            count = await journal.do(export, store.connection, wanted.table, target)
                         except RunError as error:
                             error.span = wanted.span
                             raise
-                        report.exports[wanted.path] = count
+                        report.exports[path.as_posix()] = count
             status = "done"
+            report.notes += models.notes()
+            if simulated:
+                report.notes.append("simulated: no model was asked, and the answers mean nothing")
         except (asyncio.CancelledError, KeyboardInterrupt):
             status = "interrupted"
             raise
@@ -192,118 +195,3 @@ def _parents(table: plan.Table) -> Sequence[str]:
             return names
         case _:
             return ()
-
-
-class _Models:
-    """The backends and embedders of a run: named at once, opened when first needed."""
-
-    def __init__(self, plan_: plan.Plan, options: Options, report: Report, note: Note) -> None:
-        self._options = options
-        self._report = report
-        self._note = note
-        self._embedders = {embedder.name: embedder for embedder in plan_.embedders}
-        self._longest = max((b.sampling.max_tokens or 0 for b in plan_.backends), default=0)
-        self._opening: dict[str, asyncio.Future[Any]] = {}
-        self._used: dict[str, TextEmbedder] = {}
-        self._threads: list[ThreadPoolExecutor] = []
-        self.stack = AsyncExitStack()
-        self._local: Any = None
-        ops = [op for table in plan_.tables for op in table.ops]
-        asked = {op.backend for op in ops if isinstance(op, plan.Ask)}
-        embedded = {op.embedder for op in ops if isinstance(op, plan.Embed)}
-        self.names: dict[str, str] = {}
-        self.asked: dict[str, Model] = {}
-        for backend in plan_.backends:
-            if backend.name in asked:
-                self._add_backend(backend, plan_.seed)
-        for embedder in plan_.embedders:
-            if embedder.name in embedded:
-                model = self._model_of(embedder)
-                settings = (model, embedder.pooling, embedder.normalize, embedder.max_tokens)
-                self.names[embedder.name] = repr(settings)
-
-    def _model_of(self, spec: plan.Backend | plan.Embedder) -> str:
-        kind = "backend" if isinstance(spec, plan.Backend) else "embedder"
-        what = f"`model` of {kind} `{spec.name}`"
-        found = resolve(spec.model, what, env=self._options.env, span=spec.span)
-        if found is None:
-            raise RunError(f"{what} is empty", span=spec.span)
-        return found.text
-
-    def _add_backend(self, spec: plan.Backend, seed: int) -> None:
-        from synthc.runtime.models import is_gguf
-
-        model = self._model_of(spec)
-        what = f"`url` of backend `{spec.name}`"
-        url = resolve(spec.url, what, env=self._options.env, span=spec.span)
-        if url and is_gguf(model):
-            model = f"{model} at {url.text}"  # the server's own model: only its url tells which
-        counts = self._report.backends[spec.name] = AskCounts()
-        identity = Identity(spec, model, seed)
-        self.names[spec.name] = repr((spec.protocol, model, spec.sampling))
-        opener = functools.partial(self._once, spec.name, functools.partial(self._open, spec))
-        self.asked[spec.name] = Model(spec, identity, opener, counts)
-
-    async def _once(self, name: str, opening: Callable[[], Any]) -> Any:
-        """Open something the first time; the others wait for it."""
-        future = self._opening.get(name)
-        if future is None:
-            future = self._opening[name] = asyncio.ensure_future(opening())
-        return await asyncio.shield(future)
-
-    async def _open(self, spec: plan.Backend) -> Backend:
-        from synthc.runtime.backends.local import LocalServers
-        from synthc.runtime.backends.open import open_backend
-        from synthc.runtime.models import fetch
-
-        if self._local is None:
-            fetching = functools.partial(fetch, base=self._options.base, progress=self._progress)
-            self._local = await self.stack.enter_async_context(
-                LocalServers(fetching, max_tokens=self._longest)
-            )
-        return await self.stack.enter_async_context(
-            open_backend(spec, env=self._options.env, local=self._local)
-        )
-
-    async def embed(self, op: plan.Embed) -> Batcher[str, Any]:
-        """What embeds texts for an operation: batches on a thread of the embedder's own."""
-        return await self._once(f"embed {op.embedder}", lambda: self._open_embedder(op.embedder))
-
-    async def _open_embedder(self, name: str) -> Batcher[str, Any]:
-        from synthc.runtime.embedding.pipeline import open_embedder
-
-        spec = self._embedders[name]
-        thread = ThreadPoolExecutor(1, f"embed-{name}")
-        self._threads.append(thread)
-        loop = asyncio.get_running_loop()
-        opening = functools.partial(
-            open_embedder,
-            self._model_of(spec),
-            base=self._options.base,
-            dimensions=spec.dimensions,
-            pooling=spec.pooling,
-            normalize=spec.normalize,
-            max_tokens=spec.max_tokens,
-            progress=self._progress,
-        )
-        embedder = await loop.run_in_executor(thread, opening)
-        self._used[name] = embedder
-
-        async def embed(texts: Sequence[str]) -> Sequence[Any]:
-            return list(await loop.run_in_executor(thread, embedder.embed, texts))
-
-        return Batcher(embed)
-
-    def _progress(self, done: int, total: int | None, what: str) -> None:
-        share = f" of {total / 1e6:.0f}" if total else ""
-        self._note(f"{what}: {done / 1e6:.0f}{share} MB" if done else what)
-
-    def finish(self) -> None:
-        """Say what was noticed on the way, and end the threads."""
-        for name, embedder in self._used.items():
-            if embedder.truncated:
-                self._report.notes.append(
-                    f"embedder `{name}` cut {embedder.truncated} texts to their first tokens"
-                )
-        for thread in self._threads:
-            thread.shutdown(wait=True)

@@ -24,10 +24,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked. `schema` is the JSON schema wanted of the answer; not all servers heed it."""
+    """What is asked. `schema` is the JSON schema wanted of the answer; not all servers heed it.
+
+    `key` is the call's identity: for whoever answers without a model, and never sent.
+    """
 
     messages: tuple[Message, ...]
     schema: dict[str, Any] | None = None
+    key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
