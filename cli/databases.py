@@ -29,7 +29,7 @@ def opened(database: Path | None) -> Iterator[duckdb.DuckDBPyConnection]:
     import duckdb
 
     from synthc.runtime.errors import RunError
-    from synthc.runtime.store import connect
+    from synthc.runtime.store.store import connect
 
     path = database or only_file("*.duckdb", ".duckdb database", RUN_MAKES_ONE)
     if not path.exists():
@@ -71,7 +71,7 @@ def check(database: Path) -> None:
 def move_aside(database: Path) -> None:
     """Rename a database, and what of it is still in its log; not one that somebody writes to."""
     from synthc.runtime.errors import RunError
-    from synthc.runtime.store import connect
+    from synthc.runtime.store.store import connect
 
     try:
         connect(database.absolute()).close()

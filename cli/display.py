@@ -13,7 +13,7 @@ from synthc.cli.console import counted, say, visible
 
 if TYPE_CHECKING:
     from synthc.compiler.plan import Plan
-    from synthc.runtime.engine import Progress
+    from synthc.runtime.engine.engine import Progress
     from synthc.runtime.run import Report
 
 PLAIN_EVERY_S = 10.0

@@ -35,7 +35,7 @@ def sql(query: str, database: Path | None, form: str | None) -> None:
 def export(table: str, file: Path, database: Path | None, as_json: bool) -> None:
     """Write a TABLE of the results to a .parquet, .jsonl or .csv FILE."""
     from synthc.compiler.diagnostics.problem import listed, nearest
-    from synthc.runtime.exports import export as write
+    from synthc.runtime.store.exports import export as write
 
     with opened(database) as connection:
         known = [

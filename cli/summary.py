@@ -13,7 +13,7 @@ from synthc.cli.display import NAME_WIDTH
 
 if TYPE_CHECKING:
     from synthc.compiler.plan import Plan
-    from synthc.runtime.engine import Progress
+    from synthc.runtime.engine.engine import Progress
     from synthc.runtime.errors import RunError
     from synthc.runtime.run import Report
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from synthc.compiler import plan
-from synthc.runtime.asking import AskCounts, Model
 from synthc.runtime.backends.protocol import Backend
 from synthc.runtime.backends.settings import resolve
-from synthc.runtime.batcher import Batcher
+from synthc.runtime.engine.asking import AskCounts, Model
+from synthc.runtime.engine.batcher import Batcher
+from synthc.runtime.engine.identity import Identity
 from synthc.runtime.errors import RunError
-from synthc.runtime.identity import Identity
 
 if TYPE_CHECKING:
     from synthc.runtime.embedding.pipeline import TextEmbedder

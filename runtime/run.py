@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from synthc.compiler import plan
-from synthc.runtime.asking import AskCounts, Asker
-from synthc.runtime.engine import WINDOW, Progress, TableRun, Tools
+from synthc.runtime.engine.asking import AskCounts, Asker
+from synthc.runtime.engine.engine import WINDOW, Progress, TableRun, Tools
+from synthc.runtime.engine.prompts import Prompts
+from synthc.runtime.engine.rowsql import RowSql
 from synthc.runtime.errors import RunError
-from synthc.runtime.exports import export
-from synthc.runtime.fingerprint import fingerprints
-from synthc.runtime.journal import Journal
 from synthc.runtime.lazy_models import LazyModels, StandIn
-from synthc.runtime.prompts import Prompts
-from synthc.runtime.rowsql import RowSql
-from synthc.runtime.source import digest_of, files_of
-from synthc.runtime.store import Store
+from synthc.runtime.store.exports import export
+from synthc.runtime.store.fingerprint import fingerprints
+from synthc.runtime.store.journal import Journal
+from synthc.runtime.store.source import digest_of, files_of
+from synthc.runtime.store.store import Store
 
 Note = Callable[[str], None]
 

@@ -13,10 +13,10 @@ import duckdb
 import numpy as np
 
 from synthc.compiler import plan, types
-from synthc.runtime.arrow import from_cell
 from synthc.runtime.backends.protocol import Answer, Backend, Request
 from synthc.runtime.errors import RowFailed
 from synthc.runtime.run import Options, Report, run
+from synthc.runtime.store.arrow import from_cell
 
 
 @dataclass(frozen=True, slots=True)

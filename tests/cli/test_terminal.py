@@ -12,8 +12,8 @@ from rich.cells import cell_len
 from bench.server import serving
 from synthc.cli.display import Display, duration
 from synthc.compiler.compile import compile_spec
-from synthc.runtime.asking import AskCounts
-from synthc.runtime.engine import Progress
+from synthc.runtime.engine.asking import AskCounts
+from synthc.runtime.engine.engine import Progress
 from synthc.runtime.run import Report
 from tests.cli.conftest import without_codes
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from synthc.compiler import types
 from synthc.compiler.plan import Contract
 from synthc.compiler.types import Field, Type
-from synthc.runtime import contracts
-from synthc.runtime.contracts import Reading
+from synthc.runtime.engine import contracts
+from synthc.runtime.engine.contracts import Reading
 
 
 def json_of(**fields: Type) -> Contract:

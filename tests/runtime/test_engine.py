@@ -10,9 +10,9 @@ import pytest
 from bench.answers import Seen
 from bench.faults import FAULTS, Fault
 from bench.server import serving
-from synthc.runtime.engine import Progress
+from synthc.runtime.engine.engine import Progress
+from synthc.runtime.engine.gate import Gate
 from synthc.runtime.errors import RunError
-from synthc.runtime.gate import Gate
 from tests.runtime.helpers import (
     BACKEND,
     SURE,

@@ -10,8 +10,8 @@ import duckdb
 import pytest
 
 from bench.server import serving
-from synthc.runtime import exports
 from synthc.runtime.errors import RunError
+from synthc.runtime.store import exports
 from tests.runtime.helpers import BACKEND, WRITE, column, made, topics
 
 MADE = """

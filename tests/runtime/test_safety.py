@@ -14,8 +14,8 @@ from bench.faults import Fault
 from bench.server import serving
 from synthc.compiler import plan as plans
 from synthc.compiler.plan import Ask, Compute, Plan, Query, Render
+from synthc.runtime.engine.prompts import Prompts
 from synthc.runtime.errors import RowFailed, RunError, Stopped
-from synthc.runtime.prompts import Prompts
 from tests.runtime.helpers import column, compiled, finished, made, rows, started, topics
 
 SPEC = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -16,8 +17,8 @@ from synthc.compiler.compile import compile_text
 from synthc.compiler.plan import Contract
 from synthc.compiler.span import Span
 from synthc.compiler.types import Field, Type
-from synthc.runtime import contracts
 from synthc.runtime.backends.protocol import Message, Request
+from synthc.runtime.engine import contracts
 from synthc.runtime.errors import RunError
 from synthc.runtime.run import Options, Report, run
 from synthc.runtime.simulate import MODEL, Simulated
@@ -73,7 +74,7 @@ async def _answer(request: Request) -> str:
     return (await Simulated(7).backend(backend).complete(request)).text
 
 
-def simulate(folder: Path, seed: int = 42) -> list[tuple[object, ...]]:
+def simulate(folder: Path, seed: int = 42) -> list[tuple[Any, ...]]:
     made = compile_text(SPEC, "x.synth", folder, seed=seed).plan
     assert made is not None
     database = folder / f"{seed}.duckdb"

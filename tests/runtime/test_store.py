@@ -14,8 +14,8 @@ import pytest
 
 from bench.server import serving
 from synthc.runtime.errors import RunError, Stopped
-from synthc.runtime.journal import Journal
-from synthc.runtime.store import FORMAT, Store, StoredAnswer, connect
+from synthc.runtime.store.journal import Journal
+from synthc.runtime.store.store import FORMAT, Store, StoredAnswer, connect
 from tests.runtime.helpers import BACKEND, WRITE, column, made, rows, topics
 
 SPEC = BACKEND + WRITE + 'table t = read("topics.jsonl") |> write'

@@ -20,15 +20,15 @@ from typing import Any, assert_never
 from synthc.compiler import plan, types
 from synthc.compiler.plan import Ref
 from synthc.compiler.types import Field
-from synthc.runtime.asking import Asker, Place
-from synthc.runtime.batcher import Batcher
+from synthc.runtime.engine.asking import Asker, Place
+from synthc.runtime.engine.batcher import Batcher
+from synthc.runtime.engine.gate import Gate
+from synthc.runtime.engine.prompts import Prompts
+from synthc.runtime.engine.rowsql import RowSql
 from synthc.runtime.errors import RowFailed, RunError
-from synthc.runtime.gate import Gate
-from synthc.runtime.journal import Journal
-from synthc.runtime.prompts import Prompts
-from synthc.runtime.rowsql import RowSql
-from synthc.runtime.source import Source, SourceRow
-from synthc.runtime.store import Counts
+from synthc.runtime.store.journal import Journal
+from synthc.runtime.store.source import Source, SourceRow
+from synthc.runtime.store.store import Counts
 
 WINDOW = 1_024
 """Rows of a table that are on their way at once, at least; more where a backend takes more calls."""

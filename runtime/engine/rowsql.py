@@ -14,10 +14,10 @@ import duckdb
 
 from synthc.compiler import plan, types
 from synthc.compiler.types import Field
-from synthc.runtime import arrow
-from synthc.runtime.batcher import Batcher
+from synthc.runtime.engine.batcher import Batcher
 from synthc.runtime.errors import RowFailed, RunError
-from synthc.runtime.store import is_query
+from synthc.runtime.store import arrow
+from synthc.runtime.store.store import is_query
 
 _ROW = "row"
 _NUMBER = "·n"

@@ -14,9 +14,9 @@ import msgspec
 
 from synthc.compiler import plan, types
 from synthc.compiler.types import Field, Type
-from synthc.runtime import arrow
 from synthc.runtime.errors import RunError
-from synthc.runtime.store import first, is_query
+from synthc.runtime.store import arrow
+from synthc.runtime.store.store import first, is_query
 
 PAGE = 2_048
 """Rows that are in memory at once while a source is read."""

@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 
 from synthc.compiler import plan, types
-from synthc.runtime import contracts
 from synthc.runtime.backends.protocol import Backend, Message, Request
-from synthc.runtime.batcher import Batcher
+from synthc.runtime.engine import contracts
+from synthc.runtime.engine.batcher import Batcher
+from synthc.runtime.engine.identity import Identity
+from synthc.runtime.engine.prompts import Prompts
 from synthc.runtime.errors import RowFailed
-from synthc.runtime.identity import Identity
-from synthc.runtime.journal import Journal
-from synthc.runtime.prompts import Prompts
-from synthc.runtime.store import StoredAnswer, now
+from synthc.runtime.store.journal import Journal
+from synthc.runtime.store.store import StoredAnswer, now
 
 
 @dataclass(slots=True)

@@ -17,8 +17,8 @@ import duckdb
 
 from synthc.compiler import plan, types
 from synthc.compiler.types import Field
-from synthc.runtime import arrow
 from synthc.runtime.errors import RunError, Stopped
+from synthc.runtime.store import arrow
 
 FORMAT = 1
 """The version of the schema `synth`. A database of another one is never touched."""

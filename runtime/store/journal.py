@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 from synthc.compiler.types import Field
-from synthc.runtime.store import (
+from synthc.runtime.store.store import (
     CALL_COLUMNS,
     FAILURE_COLUMNS,
     UNWRITABLE,

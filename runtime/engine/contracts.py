@@ -12,7 +12,7 @@ from typing import Any, assert_never
 from synthc.compiler import types
 from synthc.compiler.plan import Contract
 from synthc.compiler.types import Field, Type
-from synthc.runtime import loose_json
+from synthc.runtime.engine import loose_json
 
 MAX_LOOSE = 200_000
 """Characters of faulty JSON that are read at most: it is slower than what has no fault."""

@@ -1,0 +1,1 @@
+"""Rows on their way: one chain each, asks, SQL, limits, contracts."""

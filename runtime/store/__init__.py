@@ -1,0 +1,1 @@
+"""The database: what a run reads, writes and remembers."""
