@@ -6,7 +6,7 @@ from synthc.compiler.span import Span
 
 
 class RunError(Exception):
-    """The run cannot go on as things are (exit status 2, or 1 where the spec is at fault).
+    """The run cannot go on as things are (exit status 1).
 
     `message` says what went wrong, `hint` what to do next, `span` which place of the spec is meant.
     """

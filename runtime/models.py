@@ -68,6 +68,8 @@ def fetch(
     `base` is the folder that paths are relative to. Raises RunError: nothing has that name, it
     cannot be reached, or its content is not what a pinned digest says.
     """
+    if not reference.strip():
+        raise RunError("no model is named", hint=FORMS)
     cache = cache or cache_folder()
     pin = PIN.search(reference)
     plain = PIN.sub("", reference)

@@ -9,6 +9,7 @@ from synthc.compiler.check.scope import Known, Report, Scope
 from synthc.compiler.check.sources import check_source
 from synthc.compiler.check.sql import Binder
 from synthc.compiler.check.steps import check_names_only, check_step
+from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.types import Field, Type
 
 
@@ -29,6 +30,9 @@ def check_table(
         if checked:
             steps.append(checked)
     if len(steps) < len(node.steps):
+        return None
+    if not scope.columns:
+        report(problems.NoColumns(span=node.name.span, name=node.name.text))
         return None
     return typed.Table(
         node.name.text, node.span, source, source_columns, tuple(steps), _fields(scope.columns)

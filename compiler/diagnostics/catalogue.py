@@ -648,6 +648,26 @@ class NothingToUse(Problem):
         return f"`{self.callee}` has no use for `{self.word}`"
 
 
+@dataclass(frozen=True, kw_only=True)
+class NoColumns(Problem):
+    """A table without a column.
+
+    What: a table is stored with its columns, and this one has none.
+    Why: `rows(n)` brings rows and no columns; something has to make them.
+    Example: `table seeds = rows(10)`.
+    Fix: add a step that makes columns: `rows(10) |> propose`.
+    """
+
+    code = "S0313"
+    name: str
+
+    def message(self) -> str:
+        return f"the table `{self.name}` has no columns to store"
+
+    def help(self) -> str | None:
+        return f"add a step that makes some: `table {self.name} = … |> task`"
+
+
 # Templates
 
 

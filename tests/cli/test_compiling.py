@@ -12,7 +12,7 @@ from synthc.compiler.plan import decode
 from tests.cli.conftest import Synthc
 
 WRONG = 'table a = read("nope.jsonl")\ntable b = sql "SELECT * FROM missing"\n'
-UNUSED = 'table a = rows(3)\nbackend spare { model = "m"  url = "http://127.0.0.1:1/v1" }\n'
+UNUSED = 'table a = sql "SELECT 1 AS x"\nbackend spare { model = "m"  url = "http://127.0.0.1:1/v1" }\n'
 
 
 def test_compile_writes_the_plan_beside_the_spec(spec: Path, call: Synthc) -> None:
@@ -23,7 +23,7 @@ def test_compile_writes_the_plan_beside_the_spec(spec: Path, call: Synthc) -> No
 
 
 def test_compile_counts_one_table_as_one(folder: Path, call: Synthc) -> None:
-    (folder / "a.synth").write_text("table a = rows(3)\n", encoding="utf-8")
+    (folder / "a.synth").write_text('table a = rows(3) |> select("1 AS x")\n', encoding="utf-8")
     assert "a.synth: 1 table, plan in" in call("compile").err
 
 
@@ -91,7 +91,7 @@ def test_without_a_name_the_one_spec_of_the_folder_is_meant(folder: Path, call: 
     assert "synthc init" in done.err
     (folder / "a folder.synth").mkdir()
     for name in ("a.synth", "b ü.synth"):
-        (folder / name).write_text("table a = rows(3)\n", encoding="utf-8")
+        (folder / name).write_text('table a = rows(3) |> select("1 AS x")\n', encoding="utf-8")
     done = call("check")
     assert done.status == 2
     assert "there are several .synth files in this folder: a.synth, b ü.synth" in done.err
@@ -99,7 +99,9 @@ def test_without_a_name_the_one_spec_of_the_folder_is_meant(folder: Path, call: 
 
 
 def test_files_that_are_no_specs(folder: Path, call: Synthc) -> None:
-    (folder / "latin.synth").write_bytes("# é\ntable a = rows(3)".encode("latin-1"))
+    (folder / "latin.synth").write_bytes(
+        '# é\ntable a = rows(3) |> select("1 AS x")'.encode("latin-1")
+    )
     with socket.socket(socket.AF_UNIX) as unreadable:
         unreadable.bind("unreadable.synth")
         for name, told in (
@@ -174,14 +176,16 @@ def test_parameters_that_are_wrong(
 
 
 def test_a_spec_without_parameters_says_so(folder: Path, call: Synthc) -> None:
-    (folder / "a.synth").write_text("table a = rows(3)\n", encoding="utf-8")
+    (folder / "a.synth").write_text('table a = rows(3) |> select("1 AS x")\n', encoding="utf-8")
     assert "a.synth has no parameter `x` (it has none)" in call("check", "-p", "x=1").err
 
 
 def test_errors_of_the_spec_come_before_a_parameter_that_it_may_have(
     folder: Path, call: Synthc
 ) -> None:
-    (folder / "a.synth").write_text("param x: int = = 3\ntable a = rows(3)\n", encoding="utf-8")
+    (folder / "a.synth").write_text(
+        'param x: int = = 3\ntable a = rows(3) |> select("1 AS x")\n', encoding="utf-8"
+    )
     done = call("check", "-p", "x=1")
     assert done.status == 1
     assert "a.synth:1:" in done.err

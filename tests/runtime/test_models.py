@@ -76,6 +76,10 @@ def test_a_path_is_relative_to_its_base(tmp_path: Path):
     assert fetch(str(tmp_path / "model"), base=Path("/elsewhere")) == tmp_path / "model"
 
 
+def test_an_empty_reference_names_nothing(tmp_path: Path):
+    assert refused(" ", tmp_path).message == "no model is named"
+
+
 def test_a_missing_path_is_named(tmp_path: Path):
     assert refused("no/model.gguf", tmp_path).message == (
         f"there is no model at {tmp_path / 'no' / 'model.gguf'}"
