@@ -12,7 +12,9 @@ from synthc.compiler.plan import decode
 from tests.cli.conftest import Synthc
 
 WRONG = 'table a = read("nope.jsonl")\ntable b = sql "SELECT * FROM missing"\n'
-UNUSED = 'table a = sql "SELECT 1 AS x"\nbackend spare { model = "m"  url = "http://127.0.0.1:1/v1" }\n'
+UNUSED = (
+    'table a = sql "SELECT 1 AS x"\nbackend spare { model = "m"  url = "http://127.0.0.1:1/v1" }\n'
+)
 
 
 def test_compile_writes_the_plan_beside_the_spec(spec: Path, call: Synthc) -> None:
