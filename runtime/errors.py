@@ -40,3 +40,12 @@ class RowFailed(Exception):
         self.what = ""
         self.place = ""
         self.model: str | None = None
+
+
+def reason(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error of a group that says why: what can be told to a person before anything else."""
+    told, rest = group.split(RunError)
+    found: BaseException = told or rest or group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found

@@ -14,7 +14,7 @@ from synthc.runtime.engine.asking import AskCounts, Asker
 from synthc.runtime.engine.engine import WINDOW, Progress, TableRun, Tools
 from synthc.runtime.engine.prompts import Prompts
 from synthc.runtime.engine.rowsql import RowSql
-from synthc.runtime.errors import RunError
+from synthc.runtime.errors import RunError, reason
 from synthc.runtime.lazy_models import LazyModels, StandIn
 from synthc.runtime.store.exports import export
 from synthc.runtime.store.fingerprint import fingerprints
@@ -175,16 +175,7 @@ async def _make_tables(
             for number, table in enumerate(plan_.tables):
                 tables.create_task(make(number, table))
     except BaseExceptionGroup as group:
-        raise _reason(group) from None
-
-
-def _reason(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Why the tables ended: what can be said to a person before anything else."""
-    told, rest = group.split(RunError)
-    found: BaseException = told or rest or group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
+        raise reason(group) from None
 
 
 def _parents(table: plan.Table) -> Sequence[str]:

@@ -25,7 +25,7 @@ from synthc.runtime.engine.batcher import Batcher
 from synthc.runtime.engine.gate import Gate
 from synthc.runtime.engine.prompts import Prompts
 from synthc.runtime.engine.rowsql import RowSql
-from synthc.runtime.errors import RowFailed, RunError
+from synthc.runtime.errors import RowFailed, reason
 from synthc.runtime.store.journal import Journal
 from synthc.runtime.store.source import Source, SourceRow
 from synthc.runtime.store.store import Counts
@@ -138,7 +138,7 @@ class TableRun:
             await self._feed(source)
             status = "done" if limit is None else "partial"
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            raise reason(group) from None
         finally:
             self._progress.state = status
             await asyncio.shield(self._publish(source, fingerprint, status))
@@ -349,18 +349,3 @@ def _limits_after_calls(ops: tuple[plan.Op, ...]) -> dict[int, list[plan.Limit]]
     if costly is None:
         return {}
     return {id(ops[costly]): [op for op in ops[costly:] if isinstance(op, plan.Limit)]}
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error that says why: what a run can say to a person goes before anything else."""
-    leaves: list[BaseException] = []
-
-    def collect(error: BaseException) -> None:
-        if isinstance(error, BaseExceptionGroup):
-            for inner in error.exceptions:
-                collect(inner)
-        else:
-            leaves.append(error)
-
-    collect(group)
-    return next((error for error in leaves if isinstance(error, RunError)), leaves[0])
