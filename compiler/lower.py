@@ -419,7 +419,7 @@ class _TaskChain:
                 span=produce.span,
                 what=what,
                 backend=backend,
-                template=ask.template,
+                prompt=plan.Template(ask.template),
                 system=ask.system,
                 reads=self.reads(ask.reads, produce.span),
                 contract=plan.Contract(kind=ask.contract, fields=fields),

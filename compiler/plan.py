@@ -154,41 +154,174 @@ class From(Struct, frozen=True, tag="from"):
     table: str
 
 
-Source = Read | Rows | Query | From
+class Files(Struct, frozen=True, tag="files"):
+    """A row for each file of `path`, keyed by its path: `columns` are `path`, and what it holds."""
+
+    span: Span
+    path: str
+    columns: tuple[Field, ...]
 
 
-class Contract(Struct, frozen=True, kw_only=True):
+Source = Read | Rows | Query | From | Files
+
+
+class Contract(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How an answer becomes columns: `fields` are named as the spec names them.
 
-    `text` fills its one field with the answer as it is; `json` reads an object with the fields'
-    names, or a bare array where the one field is a list.
+    - `text` fills its one field with the answer as it is
+    - `json` reads an object with the fields' names, or a bare array where the one field is a list
+    - `after` fills its one field with what follows `marks[0]`, or with the whole answer
+    - `tag` fills its one field with what stands between `<marks[0]>` and its end
+    - `sections` fills each field with what stands under its heading, in `marks` at the same place
+    - `regex` fills each field with the group of its name in the first match of `pattern` (RE2)
+    - `lines` makes each field a list, of the groups in every match of `pattern`: as many as `per`, the
+      name of a list among what is read, has elements; the group `index` says which one it belongs to
+
+    A pattern that has one group besides `index` fills the only field with it, whatever it is called.
     """
 
     kind: str
     fields: tuple[Field, ...]
+    pattern: str | None = None
+    marks: tuple[str, ...] = ()
+    per: str | None = None
 
 
 Ref = str | dict[str, str]
 """A slot, or a struct put together from slots: its parts' names → their slots."""
 
 
-class Ask(Struct, frozen=True, kw_only=True, tag="ask"):
+class Choices(Struct, frozen=True, tag="choices"):
+    """Some values and how often each is drawn, relative to the others."""
+
+    values: tuple[Any, ...]
+    weights: tuple[float, ...]
+
+
+class Uniform(Struct, frozen=True, tag="uniform"):
+    """A number from `low` to `high`, each as likely as the others; of whole numbers, both are among them."""
+
+    low: float
+    high: float
+
+
+class Normal(Struct, frozen=True, tag="normal"):
+    """A number of the normal distribution."""
+
+    mean: float
+    deviation: float
+
+
+class Poisson(Struct, frozen=True, tag="poisson"):
+    """A count of the Poisson distribution."""
+
+    mean: float
+
+
+class Lines(Struct, frozen=True, tag="lines"):
+    """The lines of a text file that are not empty. Files of the standard library start with `std/`."""
+
+    path: str
+
+
+Distribution = Choices | Uniform | Normal | Poisson | Lines
+
+
+class Template(Struct, frozen=True, tag="template"):
+    """A prompt: a Jinja template."""
+
+    text: str
+
+
+class Mutation(Struct, frozen=True):
+    """One prompt of a set, and how often it is drawn, relative to the others."""
+
+    name: str
+    weight: float
+    template: str
+
+
+class OneOf(Struct, frozen=True, tag="one_of"):
+    """A prompt that is drawn from a set. `of` names, among what is read, the value that it changes.
+
+    `ordinal` counts the draws from an equal set before it in its chain.
+    """
+
+    set: str
+    prompts: tuple[Mutation, ...]
+    ordinal: int
+    of: str | None = None
+
+
+class Conversation(Struct, frozen=True, tag="conversation"):
+    """Messages to be continued: the column of that name among what is read."""
+
+    name: str
+
+
+Prompt = Template | OneOf | Conversation
+
+
+class Each(Struct, frozen=True):
+    """Ask for each element of a list: templates see it by `name`. `list` is that of a value read."""
+
+    name: str
+    list: str
+
+
+class Ask(Struct, frozen=True, kw_only=True, tag="ask", omit_defaults=True):
     """Ask a backend: `writes` has a slot for each field of the contract, `model_slot` the model's name.
 
-    `ordinal` counts the asks of the same template and backend before it in its chain: it keeps two
+    `ordinal` counts the asks of the same prompt and backend before it in its chain: it keeps two
     answers to one question apart without naming them.
+
+    With `each` or `count` it asks several times: what is written are lists, and the contract is that
+    of one answer. With `where`, a slot that holds a truth, it asks only where that is true, and
+    writes nulls elsewhere (`model_slot` too).
     """
 
     span: Span
     what: str
     backend: str
-    template: str
+    prompt: Prompt
     system: str | None
     reads: dict[str, Ref]
     contract: Contract
     writes: tuple[str, ...]
     model_slot: str
     ordinal: int
+    where: str | None = None
+    each: Each | None = None
+    count: int | None = None
+
+
+class Sample(Struct, frozen=True, kw_only=True, tag="sample", omit_defaults=True):
+    """Draw a value for `field`; with `least` and `most` a list of so many different ones.
+
+    What is drawn is a function of the seed, the row's key, the round, the distribution and `ordinal`,
+    which counts the draws from an equal distribution before it in its chain.
+    """
+
+    span: Span
+    what: str
+    source: Distribution
+    field: Field
+    ordinal: int
+    write: str
+    least: int | None = None
+    most: int | None = None
+
+
+class Draw(Struct, frozen=True, kw_only=True, tag="draw"):
+    """Draw `count` different rows of a table, as a list of structs with its columns (`fields`)."""
+
+    span: Span
+    what: str
+    table: str
+    count: int
+    fields: tuple[Field, ...]
+    ordinal: int
+    write: str
 
 
 class Compute(Struct, frozen=True, kw_only=True, tag="compute"):
@@ -251,14 +384,75 @@ class Embed(Struct, frozen=True, kw_only=True, tag="embed"):
     dimensions: int
 
 
-class Limit(Struct, frozen=True, kw_only=True, tag="limit"):
-    """Keep the first `count` rows, in row order, and ask nothing for the rest."""
+class Repeat(Struct, frozen=True, kw_only=True, tag="repeat", omit_defaults=True):
+    """Do `ops` again and again, `times` at most: each round sees `variable` and its number, `round`.
+
+    After a round, `variable` is what `next` holds, or what it was where that is null; then the loop
+    ends if `until` is true. Where there is an `until` and it is never true, nothing is written but null.
+    `write` gets the last value, or with `collect` the list of the values after each round; `field` is
+    what it promises. Slots that `ops` write are those of one round, seen by it alone, but for the
+    `model_slot` of an ask: it keeps what the last round wrote.
+    """
+
+    span: Span
+    what: str
+    times: int
+    start: Ref
+    variable: str
+    round: str
+    ops: tuple[Op, ...]
+    next: Ref
+    until: Filter | None = None
+    collect: bool = False
+    field: Field
+    write: str
+
+
+class Unnest(Struct, frozen=True, kw_only=True, tag="unnest"):
+    """A row for each element of a list: none for a null or an empty one (the row is dropped)."""
+
+    span: Span
+    what: str
+    read: Ref
+    write: str
+
+
+class Dedup(Struct, frozen=True, kw_only=True, tag="dedup"):
+    """Keep the first row, in row order, of those with equal values."""
+
+    span: Span
+    what: str
+    reads: dict[str, Ref]
+
+
+class Limit(Struct, frozen=True, kw_only=True, tag="limit", omit_defaults=True):
+    """Keep the first `count` rows, in row order, and ask nothing for the rest.
+
+    With `per` the first `count` of each value of that slot, which has `labels` different values where
+    that is known; a row where it is null fails.
+    """
 
     span: Span
     count: int
+    per: str | None = None
+    labels: int | None = None
 
 
-Op = Ask | Compute | Filter | Render | Constant | Require | Embed | Limit
+Op = (
+    Ask
+    | Compute
+    | Filter
+    | Render
+    | Constant
+    | Require
+    | Embed
+    | Sample
+    | Draw
+    | Repeat
+    | Unnest
+    | Dedup
+    | Limit
+)
 
 
 class Output(Struct, frozen=True):
@@ -269,14 +463,19 @@ class Output(Struct, frozen=True):
     value: Ref
 
 
-class Table(Struct, frozen=True, kw_only=True):
-    """A named table: where its rows come from, what happens to each, and which columns are stored."""
+class Table(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A table: where its rows come from, what happens to each, and which columns are stored.
+
+    A hidden one holds the rows that a step with SQL over all of them reads: it has a name that no
+    table of a spec can have, and stands in the schema `synth`.
+    """
 
     name: str
     span: Span
     source: Source
     ops: tuple[Op, ...]
     outputs: tuple[Output, ...]
+    hidden: bool = False
 
 
 class Test(Struct, frozen=True, kw_only=True):
@@ -293,6 +492,15 @@ class Test(Struct, frozen=True, kw_only=True):
     repeats: frozenset[str]
     expected: dict[str, Any]
     fails: bool
+
+
+class Expect(Struct, frozen=True):
+    """A query over whole tables that must give no row: each row it gives is a violation."""
+
+    span: Span
+    name: str
+    sql: str
+    tables: tuple[str, ...]
 
 
 class Export(Struct, frozen=True):
@@ -313,6 +521,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     embedders: tuple[Embedder, ...]
     tables: tuple[Table, ...]
     exports: tuple[Export, ...]
+    expects: tuple[Expect, ...] = ()
 
 
 def encode(plan: Plan) -> bytes:
@@ -356,20 +565,52 @@ def reads(op: Op) -> frozenset[str]:
     match op:
         case Embed():
             return frozenset((op.read,))
-        case Constant() | Limit():
+        case Unnest():
+            return frozenset(slots(op.read))
+        case Constant() | Sample() | Draw():
             return frozenset()
+        case Limit():
+            return frozenset((op.per,) if op.per else ())
+        case Repeat():
+            inner = {slot for part in op.ops for slot in reads(part)} | set(slots(op.next))
+            inner |= reads(op.until) if op.until else set()
+            own = {op.variable, op.round, *(slot for part in op.ops for slot in writes(part))}
+            return frozenset((inner - own) | set(slots(op.start)))
+        case Ask(where=str() as where):
+            return _named(op.reads) | {where}
         case _:
-            return frozenset(slot for ref in op.reads.values() for slot in slots(ref))
+            return _named(op.reads)
+
+
+def _named(reads: dict[str, Ref]) -> frozenset[str]:
+    return frozenset(slot for ref in reads.values() for slot in slots(ref))
 
 
 def writes(op: Op) -> frozenset[str]:
-    """The slots that an operation fills."""
+    """The slots that an operation fills, as others see them."""
     match op:
         case Ask():
             return frozenset((*op.writes, op.model_slot))
         case Compute():
             return frozenset(op.writes)
-        case Render() | Constant() | Embed():
+        case Repeat():
+            inner = {op.model_slot for op in asks(op.ops)}
+            return frozenset((op.write, *inner))
+        case Render() | Constant() | Embed() | Sample() | Draw() | Unnest():
             return frozenset((op.write,))
-        case Filter() | Require() | Limit():
+        case Filter() | Require() | Limit() | Dedup():
             return frozenset()
+
+
+def asks(ops: Sequence[Op]) -> tuple[Ask, ...]:
+    """All asks among operations, those in loops too."""
+    found: list[Ask] = []
+    for op in ops:
+        match op:
+            case Ask():
+                found.append(op)
+            case Repeat():
+                found += asks(op.ops)
+            case _:
+                pass
+    return tuple(found)

@@ -27,6 +27,18 @@ class Json(Struct, frozen=True, tag="json"):
     """Any JSON value. JSON in a table."""
 
 
+class Chat(Struct, frozen=True, tag="chat"):
+    """Messages of a conversation, each with a role and its content. A list of structs in a table."""
+
+
+class Image(Struct, frozen=True, tag="image"):
+    """The path of a picture. VARCHAR in a table."""
+
+
+class Audio(Struct, frozen=True, tag="audio"):
+    """The path of a recording. VARCHAR in a table."""
+
+
 class Choice(Struct, frozen=True, tag="choice"):
     """One of some literals of one kind, printed as they are written (`4`, not `4.0`)."""
 
@@ -70,7 +82,25 @@ class Maybe(Struct, frozen=True, tag="maybe"):
     of: Type
 
 
-Type = Text | Int | Float | Bool | Json | Choice | ListOf | Record | Vector | Other | Maybe
+Type = (
+    Text
+    | Int
+    | Float
+    | Bool
+    | Json
+    | Chat
+    | Image
+    | Audio
+    | Choice
+    | ListOf
+    | Record
+    | Vector
+    | Other
+    | Maybe
+)
+
+MESSAGES = ListOf(Record((Field("role", Text()), Field("content", Text()))))
+"""What a chat is made of."""
 
 
 def required(type_: Type) -> Type:
@@ -91,7 +121,7 @@ def maybe(type_: Type) -> Type:
 def name(type_: Type) -> str:
     """The type as a spec writes it."""
     match type_:
-        case Text() | Int() | Float() | Bool() | Json():
+        case Text() | Int() | Float() | Bool() | Json() | Chat() | Image() | Audio():
             return type_.__struct_config__.tag  # pyright: ignore[reportReturnType]
         case Choice(values):
             return " | ".join(f'"{v}"' if isinstance(v, str) else str(v) for v in values)
@@ -119,8 +149,10 @@ def quote(identifier: str) -> str:
 def sql(type_: Type) -> str:
     """The type as DuckDB names it."""
     match type_:
-        case Text():
+        case Text() | Image() | Audio():
             return "VARCHAR"
+        case Chat():
+            return sql(MESSAGES)
         case Int():
             return "BIGINT"
         case Float():

@@ -113,7 +113,8 @@ class Asker:
         messages: list[Message] = []
         if op.system is not None:
             messages.append(Message("system", self._prompts.render(op.system, values)))
-        messages.append(Message("user", self._prompts.render(op.template, values)))
+        assert isinstance(op.prompt, plan.Template)
+        messages.append(Message("user", self._prompts.render(op.prompt.text, values)))
         return messages
 
     async def _answer(
