@@ -91,7 +91,15 @@ class Apply:
     span: Span
 
 
-Value = String | Literal | ListValue | ParameterValue | Apply | Path
+@dataclass(frozen=True, slots=True)
+class RecordValue:
+    """`{role: "user"}`, or `{id: int}`: what stands behind the names is read as types are."""
+
+    fields: tuple[Column, ...]
+    span: Span
+
+
+Value = String | Literal | ListValue | ParameterValue | Apply | Path | RecordValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +147,41 @@ TypeExpression = NamedType | ChoiceType | ListType | MaybeType | RecordType
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """Part of a guard: `p`, `not p`, `p == "query"`, `p != "query"`. Without a value `p` is a truth."""
+
+    parameter: Name
+    negated: bool
+    value: String | Literal | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
-    """`name: type`."""
+    """`name: type`, inside a tuple also `name: type when …`."""
 
     name: Name
     type: TypeExpression
+    span: Span
+    guard: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Weighted:
+    """A value and how often it is drawn: None where the spec does not say."""
+
+    value: Value
+    weight: Literal | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """`sample …`. Without choices one of the declared type; `least` and `most` where several are drawn."""
+
+    choices: tuple[Weighted, ...]
+    least: Value | None
+    most: Value | None
     span: Span
 
 
@@ -153,7 +191,7 @@ class Parameter:
 
     name: Name
     type: TypeExpression
-    default: Value | None
+    default: Value | Sample | None
     span: Span
 
 
@@ -181,7 +219,7 @@ class Backend:
 
     name: Name
     settings: tuple[Setting, ...]
-    extends: Name | None
+    extends: Path | None
     span: Span
 
 
@@ -195,13 +233,75 @@ class Embedder:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """`ask "…"` and what follows it, in the order of the spec."""
+class File:
+    """`file("prompts/x.jinja")` where a template stands."""
 
-    template: String
-    systems: tuple[String, ...]
-    backends: tuple[Name, ...]
-    contracts: tuple[Name, ...]
+    path: String
+    span: Span
+
+
+Template = String | File
+Reference = Path | ParameterValue
+"""What names a declaration: its name, or a parameter that is given one."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """`one of SET`: a prompt that is drawn."""
+
+    set: Reference
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Regex:
+    """`/pattern/flags`. `pattern` is what stands between the slashes, `inner` its place."""
+
+    pattern: str
+    flags: str
+    inner: Span
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What a contract is told: `/…/`, `"Prompt:"`, `positive = "## Positive"`."""
+
+    name: Name | None
+    mark: String | Regex
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """`as name(details) per list`."""
+
+    name: Name
+    details: tuple[Detail, ...]
+    per: Path | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """`each name in list`."""
+
+    name: Name
+    list: Value
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """`ask …` and what follows it, in the order of the spec; a path is a column that holds a chat."""
+
+    prompt: Template | OneOf | Path
+    systems: tuple[Template, ...]
+    backends: tuple[Reference, ...]
+    contracts: tuple[Contract, ...]
+    wheres: tuple[String, ...]
+    eaches: tuple[Each, ...]
+    counts: tuple[Value, ...]
     span: Span
 
 
@@ -213,7 +313,20 @@ class Sql:
     span: Span
 
 
-Producer = Ask | Sql | Value
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """`repeat n times x: T = start until "…" { … next … }`."""
+
+    times: Value
+    variable: Column
+    start: Value
+    until: String | None
+    produces: tuple[Produce, ...]
+    next: Producer
+    span: Span
+
+
+Producer = Ask | Sql | Sample | Repeat | Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,28 +337,53 @@ class Produce:
     columns: tuple[Column, ...]
     tuple_: bool
     producer: Producer
+    guard: tuple[Condition, ...]
     span: Span
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`task name(parameters) { … }`."""
+    """`task name(parameters) extends other { … }`."""
 
     name: Name
     description: String | None
+    tags: tuple[String, ...]
     parameters: tuple[Parameter, ...]
+    extends: Path | None
     inputs: tuple[Column, ...]
     produces: tuple[Produce, ...]
     span: Span
 
 
 @dataclass(frozen=True, slots=True)
+class Mutation:
+    """`name weight 2 "…"`, of a set."""
+
+    name: Name
+    weight: Literal | None
+    template: Template
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Mutations:
+    """`mutations name extends other { in … name "…" }`."""
+
+    name: Name
+    extends: Path | None
+    inputs: tuple[Column, ...]
+    prompts: tuple[Mutation, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Argument:
-    """A value between the brackets of a call, with the name it is given by, if any."""
+    """A value between the brackets of a call, with the name it is given by, or gets (`x as y`), if any."""
 
     name: Name | None
     value: Value
     span: Span
+    alias: Name | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +393,15 @@ class Call:
     callee: Path
     arguments: tuple[Argument, ...]
     brackets: bool
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAlias:
+    """`task name = other(arguments)`."""
+
+    name: Name
+    call: Call
     span: Span
 
 
@@ -272,8 +419,17 @@ class Step:
     """`|> call using b as name`."""
 
     call: Call
-    usings: tuple[Name, ...]
+    usings: tuple[Reference, ...]
     aliases: tuple[Name, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class SqlStep:
+    """`|> sql "… FROM this" key id`."""
+
+    text: String
+    key: Name | None
     span: Span
 
 
@@ -283,7 +439,16 @@ class Table:
 
     name: Name
     source: Call | QuerySource
-    steps: tuple[Step, ...]
+    steps: tuple[Step | SqlStep, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """`expect name: sql "…"`."""
+
+    name: Name
+    text: String
     span: Span
 
 
@@ -309,7 +474,29 @@ class Test:
     span: Span
 
 
-Declaration = Parameter | Backend | Embedder | Task | Table | Export | Test | TypeAlias
+@dataclass(frozen=True, slots=True)
+class Use:
+    """`use "std/evol" as name`."""
+
+    path: String
+    name: Name | None
+    span: Span
+
+
+Declaration = (
+    Parameter
+    | Backend
+    | Embedder
+    | Mutations
+    | Task
+    | TaskAlias
+    | Table
+    | Export
+    | Expect
+    | Test
+    | TypeAlias
+    | Use
+)
 
 
 @dataclass(frozen=True, slots=True)

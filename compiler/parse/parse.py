@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import resources
 
 from lark import Lark, Token, Tree
@@ -19,7 +20,6 @@ from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
 from synthc.compiler.parse import syntax
 from synthc.compiler.parse.strings import BadEscape, decode
-from synthc.compiler.parse.words import NOT_YET_PRODUCERS, RESERVED
 from synthc.compiler.span import Span
 
 
@@ -87,6 +87,9 @@ class _Reader:
     def _declaration(self, node: Tree[Token]) -> ast.Declaration:
         span = self._span(node)
         match node.data:
+            case "use":
+                path, *name = _trees(node)
+                return ast.Use(self._string(path), self._name(name[0]) if name else None, span)
             case "param":
                 return self._parameter(node)
             case "type_alias":
@@ -94,14 +97,21 @@ class _Reader:
                 return ast.TypeAlias(self._name(name), self._type(type_), span)
             case "backend":
                 name, *settings = _trees(node)
-                base = [self._name(_trees(s)[0]) for s in settings if s.data == "extends"]
                 own = tuple(self._setting(s) for s in settings if s.data != "extends")
-                return ast.Backend(self._name(name), own, base[0] if base else None, span)
+                return ast.Backend(self._name(name), own, self._extends(settings), span)
             case "embedder":
                 name, *settings = _trees(node)
                 return ast.Embedder(self._name(name), tuple(map(self._setting, settings)), span)
+            case "mutations":
+                return self._mutations(node)
             case "task":
                 return self._task(node)
+            case "task_alias":
+                name, call = _trees(node)
+                return ast.TaskAlias(self._name(name), self._call(call), span)
+            case "expectation":
+                name, text = _trees(node)
+                return ast.Expect(self._name(name), self._string(text), span)
             case "table":
                 name, source, *steps = _trees(node)
                 return ast.Table(
@@ -118,11 +128,11 @@ class _Reader:
         span = self._span(token)
         if token.startswith("`"):
             return ast.Name(token[1:-1], span)
-        if token in NOT_YET_PRODUCERS:
-            self.problems.append(problems.NotYet(span=span, word=str(token)))
-        elif token in RESERVED:
-            self.problems.append(problems.ReservedWord(span=span, word=str(token)))
         return ast.Name(str(token), span)
+
+    def _extends(self, nodes: list[Tree[Token]]) -> ast.Path | None:
+        base = [self._path(_trees(node)[0]) for node in nodes if node.data == "extends"]
+        return base[0] if base else None
 
     def _string(self, node: Tree[Token]) -> ast.String:
         literal = str(_token(node))
@@ -161,6 +171,8 @@ class _Reader:
             case "apply":
                 function, *arguments = _trees(node)
                 return ast.Apply(self._path(function), tuple(map(self._value, arguments)), span)
+            case "record":
+                return ast.RecordValue(tuple(map(self._column, _trees(node))), span)
             case _:
                 path = self._path(node)
                 literals = {"true": True, "false": False, "null": None}
@@ -178,13 +190,34 @@ class _Reader:
         return ast.Parameter(
             self._name(name),
             self._type(type_),
-            self._value(default[0]) if default else None,
+            self._default(default[0]) if default else None,
             self._span(node),
         )
 
+    def _default(self, node: Tree[Token]) -> ast.Value | ast.Sample:
+        return self._sample(node) if node.data == "sample" else self._value(node)
+
     def _column(self, node: Tree[Token]) -> ast.Column:
+        if node.data == "guarded":
+            column, *guard = _trees(node)
+            return replace(self._column(column), guard=self._guard(guard))
         name, type_ = _trees(node)
         return ast.Column(self._name(name), self._type(type_), self._span(node))
+
+    def _guard(self, nodes: list[Tree[Token]]) -> tuple[ast.Condition, ...]:
+        return tuple(self._condition(part) for node in nodes for part in _trees(node))
+
+    def _condition(self, node: Tree[Token]) -> ast.Condition:
+        name, *value = _trees(node)
+        return ast.Condition(
+            self._name(name),
+            node.data in ("fails", "differs"),
+            self._literal(value[0]) if value else None,
+            self._span(node),
+        )
+
+    def _literal(self, node: Tree[Token]) -> ast.String | ast.Literal:
+        return self._string(node) if node.data == "string" else self._number(node)
 
     def _type(self, node: Tree[Token]) -> ast.TypeExpression:
         span = self._span(node)
@@ -193,10 +226,7 @@ class _Reader:
                 name = self._name(_trees(node)[0])
                 return ast.NamedType(name, name.span)
             case "choice":
-                values = [
-                    self._string(v) if v.data == "string" else self._number(v) for v in _trees(node)
-                ]
-                return ast.ChoiceType(tuple(values), span)
+                return ast.ChoiceType(tuple(map(self._literal, _trees(node))), span)
             case "list_type":
                 sizes = [self._number(c).value for c in node.children if isinstance(c, Token)]
                 size = sizes[0] if sizes else None
@@ -207,25 +237,50 @@ class _Reader:
             case _:
                 return ast.RecordType(tuple(map(self._column, _trees(node))), span)
 
+    def _mutations(self, node: Tree[Token]) -> ast.Mutations:
+        name, *rest = _trees(node)
+        return ast.Mutations(
+            self._name(name),
+            self._extends(rest),
+            tuple(self._column(_trees(child)[0]) for child in rest if child.data == "input"),
+            tuple(self._mutation(child) for child in rest if child.data == "mutation"),
+            self._span(node),
+        )
+
+    def _mutation(self, node: Tree[Token]) -> ast.Mutation:
+        name, template = _trees(node)
+        return ast.Mutation(
+            self._name(name), self._weight(node), self._template(template), self._span(node)
+        )
+
+    def _weight(self, node: Tree[Token]) -> ast.Literal | None:
+        numbers = [self._number(child) for child in node.children if isinstance(child, Token)]
+        return numbers[0] if numbers else None
+
     def _task(self, node: Tree[Token]) -> ast.Task:
         name, *rest = _trees(node)
         groups: dict[str, list[Tree[Token]]] = {}
         for child in rest:
             groups.setdefault(child.data, []).append(child)
         parameters = [p for group in groups.get("parameters", []) for p in _trees(group)]
-        made = [child for child in rest if child.data in ("let", "out")]
+        tags = [tag for group in groups.get("tags", []) for tag in _trees(group)]
         description = groups.get("string")
         return ast.Task(
             self._name(name),
             self._string(description[0]) if description else None,
+            tuple(map(self._string, tags)),
             tuple(map(self._parameter, parameters)),
+            self._extends(rest),
             tuple(self._column(_trees(child)[0]) for child in groups.get("input", [])),
-            tuple(map(self._produce, made)),
+            self._produces(rest),
             self._span(node),
         )
 
+    def _produces(self, nodes: list[Tree[Token]]) -> tuple[ast.Produce, ...]:
+        return tuple(self._produce(node) for node in nodes if node.data in ("let", "out"))
+
     def _produce(self, node: Tree[Token]) -> ast.Produce:
-        target, producer = _trees(node)
+        target, producer, *guard = _trees(node)
         tuple_ = target.data == "columns"
         columns = _trees(target) if tuple_ else [target]
         return ast.Produce(
@@ -233,26 +288,127 @@ class _Reader:
             tuple(map(self._column, columns)),
             tuple_,
             self._producer(producer),
+            self._guard(guard),
             self._span(node),
         )
 
     def _producer(self, node: Tree[Token]) -> ast.Producer:
-        span = self._span(node)
-        if node.data == "sql":
-            return ast.Sql(self._string(_trees(node)[0]), span)
-        if node.data != "ask":
-            return self._value(node)
-        template, *options = _trees(node)
+        match node.data:
+            case "sql":
+                return ast.Sql(self._string(_trees(node)[0]), self._span(node))
+            case "ask":
+                return self._ask(node)
+            case "sample":
+                return self._sample(node)
+            case "repeat":
+                return self._repeat(node)
+            case _:
+                return self._value(node)
+
+    def _ask(self, node: Tree[Token]) -> ast.Ask:
+        prompt, *options = _trees(node)
 
         def said(option: str) -> list[Tree[Token]]:
-            return [_trees(child)[0] for child in options if child.data == option]
+            return [child for child in options if child.data == option]
+
+        def within(option: str) -> list[Tree[Token]]:
+            return [_trees(child)[0] for child in said(option)]
 
         return ast.Ask(
-            self._string(template),
-            tuple(map(self._string, said("system"))),
-            tuple(map(self._name, said("using"))),
-            tuple(map(self._name, said("contract"))),
-            span,
+            self._prompt(prompt),
+            tuple(map(self._template, within("system"))),
+            tuple(map(self._reference, within("using"))),
+            tuple(map(self._contract, said("contract"))),
+            tuple(map(self._string, within("ask_where"))),
+            tuple(map(self._each, said("each"))),
+            tuple(map(self._value, within("several"))),
+            self._span(node),
+        )
+
+    def _prompt(self, node: Tree[Token]) -> ast.Template | ast.OneOf | ast.Path:
+        match node.data:
+            case "one_of":
+                return ast.OneOf(self._reference(_trees(node)[0]), self._span(node))
+            case "path":
+                return self._path(node)
+            case _:
+                return self._template(node)
+
+    def _template(self, node: Tree[Token]) -> ast.Template:
+        if node.data == "string":
+            return self._string(node)
+        function, path = _trees(node)
+        callee = self._path(function)
+        if str(callee) != "file":
+            form = 'file("prompts/name.jinja")'
+            self.problems.append(
+                problems.WrongCall(span=callee.span, callee=str(callee), form=form)
+            )
+        return ast.File(self._string(path), self._span(node))
+
+    def _reference(self, node: Tree[Token]) -> ast.Reference:
+        if node.data == "parameter_value":
+            return ast.ParameterValue(str(_token(node))[1:], self._span(node))
+        return self._path(node)
+
+    def _each(self, node: Tree[Token]) -> ast.Each:
+        name, value = _trees(node)
+        return ast.Each(self._name(name), self._value(value), self._span(node))
+
+    def _contract(self, node: Tree[Token]) -> ast.Contract:
+        name, *rest = _trees(node)
+        details = [child for child in rest if child.data == "contract_details"]
+        inside = [child for group in details for child in _trees(group)]
+        per = [self._path(child) for child in inside if child.data == "path"]
+        return ast.Contract(
+            self._name(name),
+            tuple(self._detail(child) for child in inside if child.data == "detail"),
+            per[0] if per else None,
+            self._span(node),
+        )
+
+    def _detail(self, node: Tree[Token]) -> ast.Detail:
+        *name, mark = _trees(node)
+        return ast.Detail(
+            self._name(name[0]) if name else None,
+            self._string(mark) if mark.data == "string" else self._regex(mark),
+            self._span(node),
+        )
+
+    def _regex(self, node: Tree[Token]) -> ast.Regex:
+        text, flags = str(_token(node))[1:].rsplit("/", 1)
+        span = self._span(node)
+        start, end = span.column + 1, span.column + 1 + len(text)
+        inner = Span(self.file, span.line, start, span.line, end)
+        return ast.Regex(text, flags, inner, span)
+
+    def _sample(self, node: Tree[Token]) -> ast.Sample:
+        span = self._span(node)
+        least: ast.Value | None = None
+        most: ast.Value | None = None
+        source = _trees(node)
+        if source and source[0].data == "several_draws":
+            *numbers, source = _trees(source[0])
+            least, most = self._value(numbers[0]), self._value(numbers[-1])
+            source = [source]
+        choices = [part for group in source for part in _trees(group)]
+        return ast.Sample(tuple(map(self._weighted, choices)), least, most, span)
+
+    def _weighted(self, node: Tree[Token]) -> ast.Weighted:
+        value = self._value(_trees(node)[0])
+        return ast.Weighted(value, self._weight(node), self._span(node))
+
+    def _repeat(self, node: Tree[Token]) -> ast.Repeat:
+        times, variable, start, *rest = _trees(node)
+        until = [child for child in rest[:-1] if child.data == "string"]
+        return ast.Repeat(
+            self._value(times),
+            self._column(variable),
+            self._value(start),
+            self._string(until[0]) if until else None,
+            self._produces(rest[:-1]),
+            self._producer(rest[-1]),
+            self._span(node),
         )
 
     def _test(self, node: Tree[Token]) -> ast.Test:
@@ -305,16 +461,28 @@ class _Reader:
         if node.data == "named":
             name, value = _trees(node)
             return ast.Argument(self._name(name), self._value(value), self._span(node))
+        if node.data == "renamed":
+            value, name = _trees(node)
+            return ast.Argument(None, self._value(value), self._span(node), self._name(name))
         value = self._value(node)
         return ast.Argument(None, value, value.span)
 
-    def _step(self, node: Tree[Token]) -> ast.Step:
+    def _step(self, node: Tree[Token]) -> ast.Step | ast.SqlStep:
+        if node.data == "sql_step":
+            text, *key = _trees(node)
+            name = self._name(key[0]) if key else None
+            return ast.SqlStep(self._string(text), name, self._span(node))
         call, *modifiers = _trees(node)
 
-        def said(modifier: str) -> tuple[ast.Name, ...]:
-            return tuple(self._name(_trees(m)[0]) for m in modifiers if m.data == modifier)
+        def said(modifier: str) -> list[Tree[Token]]:
+            return [_trees(child)[0] for child in modifiers if child.data == modifier]
 
-        return ast.Step(self._call(call), said("using"), said("alias"), self._span(node))
+        return ast.Step(
+            self._call(call),
+            tuple(map(self._reference, said("using"))),
+            tuple(map(self._name, said("alias"))),
+            self._span(node),
+        )
 
 
 def _trees(node: Tree[Token]) -> list[Tree[Token]]:

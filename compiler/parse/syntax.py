@@ -11,15 +11,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem, listed, nearest
-from synthc.compiler.parse.words import (
-    DECLARATIONS,
-    FORMS,
-    NOT_YET_DECLARATIONS,
-    NOT_YET_NAMES,
-    NOT_YET_OPTIONS,
-    NOT_YET_PRODUCERS,
-    RESERVED,
-)
+from synthc.compiler.parse.words import DECLARATIONS, FORMS, RESERVED
 from synthc.compiler.span import Span
 
 _SIGN = re.compile(
@@ -71,7 +63,7 @@ def pieces(text: str) -> list[tuple[int, str]]:
         at = sign.start
         if at_line and (sign.start == 0 or text[sign.start - 1] == "\n"):
             word = sign.text
-            known = word in DECLARATIONS or word in NOT_YET_DECLARATIONS
+            known = word in DECLARATIONS
             stray = word.isidentifier() and word not in RESERVED
             if known or (stray and depth == 0 and not lines[at_line - 1].strip()):
                 starts.append(at_line)
@@ -196,32 +188,6 @@ def _open_string(place: _Place) -> Problem | None:
     )
 
 
-def _not_yet(place: _Place) -> Problem | None:
-    found, last = place.found, place.last()
-    if found in NOT_YET_DECLARATIONS and place.declares:
-        return problems.NotYet(span=place.span(), word=found)
-    if found in NOT_YET_OPTIONS and "SYSTEM" in place.accepted:
-        return problems.NotYet(span=place.span(), word=found)
-    if found == "extends" and place.last(2) == "embedder":
-        return problems.NotYet(span=place.span(), word=found)
-    if found == "one" and last == "ask":
-        return problems.NotYet(span=place.span(), word="ask one of")
-    if found == "=" and place.last(2) == "task":
-        return problems.NotYet(span=place.span(), word="task … = …")
-    if last in NOT_YET_PRODUCERS and place.last(2) == "=":
-        return problems.NotYet(span=place.of_sign(place.before[-1]), word=last)
-    if found.startswith('"') and place.last(2) == "|>" and last == "sql":
-        return problems.NotYet(span=place.of_sign(place.before[-1]), word="|> sql")
-    if found == "(" and place.last(2) == "as" and last in NOT_YET_NAMES:
-        return problems.NotYet(span=place.of_sign(place.before[-1]), word=last)
-    if found == "{" and place.last(2) == "types" and place.callee == "read":
-        return problems.NotYet(span=place.of_sign(place.before[-2]), word="types")
-    if place.callee in NOT_YET_NAMES:
-        callee = place.before[place.before.index(place.opened[-1]) - 1]
-        return problems.NotYet(span=place.of_sign(callee), word=callee.text)
-    return None
-
-
 def _unquoted_sql(place: _Place) -> Problem | None:
     """`where(size > 3)`, and `select` without its quotes or brackets."""
     if place.callee in ("where", "select") and not place.found.startswith("'"):
@@ -261,9 +227,14 @@ def _open_bracket(place: _Place) -> Problem | None:
 
 
 def _reserved(place: _Place) -> Problem | None:
-    if place.found not in ("=", ":") or place.last() not in RESERVED or len(place.before) < 2:
+    """A reserved word where something else than the language's own use of it follows."""
+    if place.found not in RESERVED or "NAME" not in place.accepted:
         return None
-    return problems.ReservedWord(span=place.of_sign(place.before[-1]), word=place.last())
+    rest = place.text[place.at + len(place.found) :].lstrip()
+    as_name = rest[:1] in (":", "=", ",", ")", ".", "]", "{") or place.on_new_line is False
+    if not as_name or (place.last() == "ask" and place.on_new_line):
+        return None
+    return problems.ReservedWord(span=place.span(), word=place.found)
 
 
 def _misspelt(place: _Place) -> Problem | None:
@@ -283,7 +254,6 @@ def _misspelt(place: _Place) -> Problem | None:
 
 _RULES: tuple[Callable[[_Place], Problem | None], ...] = (
     _open_string,
-    _not_yet,
     _unquoted_sql,
     _open_bracket,
     _reserved,
@@ -317,7 +287,10 @@ def _unexpected(place: _Place) -> Problem:
 
 _VALUE = {"STRING", "LONG_STRING", "NUMBER", "DOLLAR_NAME", "LSQB", "NAME"}
 _DECLARATION_TERMINALS = {word.upper() for word in DECLARATIONS}
-_LINE_TERMINALS = {"TO", "SYSTEM", "KEY", "OF", "TYPE", "EXTENDS", "GIVEN", "REPLY", "EXPECT"}
+_LINE_TERMINALS = {
+    *("TO", "SYSTEM", "KEY", "OF", "TYPE", "EXTENDS", "GIVEN", "REPLY", "EXPECT", "USE"),
+    *("MUTATIONS", "WEIGHT", "TAGS", "TIMES", "UNTIL", "PER", "N"),
+}
 _GROUPS: tuple[tuple[str, set[str]], ...] = (
     ("a value", {*_VALUE, "QUOTED_NAME"}),
     ("a name", {"NAME", "QUOTED_NAME", *_DECLARATION_TERMINALS, *_LINE_TERMINALS}),
@@ -365,9 +338,9 @@ _ADVICE = {
     "variable": "a parameter is written `param name: type = value`",
     "provider": "a model is declared with `backend name { … }`",
     "model": "a model is declared with `backend name { … }`",
-    "resource": "the declarations are `param`, `backend`, `embedder`, `task`, `table` and `export`",
-    "import": 'declarations of other files come with `use "…"`, which is not there yet',
-    "include": 'declarations of other files come with `use "…"`, which is not there yet',
+    "resource": "a model is declared with `backend name { … }`",
+    "import": 'declarations of other files come with `use "file"`',
+    "include": 'declarations of other files come with `use "file"`',
     "create": 'SQL stands in quotes, as a table: `table name = sql "SELECT …"`',
     "with": 'SQL stands in quotes, as a table: `table name = sql "WITH …"`',
     "select": 'SQL stands in quotes, as a table: `table name = sql "SELECT …"`',

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-DECLARATIONS = ("param", "backend", "embedder", "task", "table", "export", "test", "type")
+DECLARATIONS = (
+    "use",
+    "param",
+    "type",
+    "backend",
+    "embedder",
+    "mutations",
+    "task",
+    "table",
+    "expect",
+    "export",
+    "test",
+)
 RESERVED = frozenset(
     [
         "in",
@@ -21,24 +33,38 @@ RESERVED = frozenset(
     ]
 )
 
-# Words of the language that this version cannot run. Where they stand in a place of their own the
-# parser refuses them; steps, sources, types and contracts are read as names, and the checker does.
-NOT_YET_DECLARATIONS = ("use", "mutations", "expect", "tags")
-NOT_YET_OPTIONS = ("when", "where", "each", "n")
-NOT_YET_PRODUCERS = ("sample", "repeat")
-NOT_YET_NAMES = frozenset(
-    (
-        *("unnest", "dedup", "draw", "files", "chat", "image", "audio"),
-        *("lines", "sections", "after", "tag", "regex"),
-    )
-)
-
 FORMS = {
     "read": 'read("file.jsonl")` or `read("file.jsonl", key = id)',
     "rows": "rows(100)",
+    "files": 'files("pictures/*.jpg")',
     "where": 'where("length(question) > 10")',
     "select": 'select("id, question")',
-    "limit": "limit(10)",
+    "limit": "limit(10)` or `limit(10, per = label)",
+    "unnest": "unnest(topics as topic)",
+    "dedup": "dedup(question)",
+    "draw": "draw(3, from = examples) as shots",
     "embed": "embed(question) using minilm",
 }
 """How the sources and steps that are no tasks are written."""
+
+SOURCES = ("read", "rows", "files")
+"""Those of FORMS that are sources."""
+
+CONTRACTS = {
+    "text": "as text",
+    "json": "as json",
+    "after": 'as after("Prompt:")',
+    "tag": 'as tag("answer")',
+    "sections": 'as sections(good = "## Good", bad = "## Bad")',
+    "regex": r"as regex(/score: (?P<score>\d+)/i)",
+    "lines": r"as lines(/\[(?P<index>\d+)\] (?P<value>.+)/) per questions",
+}
+"""How the contracts are written."""
+
+SAMPLES = {
+    "uniform": "sample uniform(0, 1)",
+    "normal": "sample normal(0, 1)",
+    "poisson": "sample poisson(3)",
+    "lines": 'sample lines("words.txt")',
+}
+"""How draws that are not from written choices are written."""
