@@ -1,4 +1,4 @@
-"""The compiler as one function: parse → check → lower → optimise."""
+"""The compiler as one function: parse → link → check → lower → optimise."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from pathlib import Path
 from synthc.compiler.ast import Parameter
 from synthc.compiler.check.check import check
 from synthc.compiler.diagnostics.problem import Problem
-from synthc.compiler.lower import lower, lower_test
+from synthc.compiler.link import link
+from synthc.compiler.lower.lower import lower, lower_test
 from synthc.compiler.optimise import optimise
 from synthc.compiler.parse.parse import parse
 from synthc.compiler.plan import Plan, Test
+from synthc.compiler.span import Span
 
 DEFAULT_SEED = 42
 
@@ -51,9 +53,11 @@ def compile_text(
     """Compile the text of a spec: `name` stands in places and in the plan, `base` is where paths start."""
     spec, unreadable = parse(text, name)
     parameters = tuple(d.name.text for d in spec.declarations if isinstance(d, Parameter))
-    checked, problems = check(spec, given or {}, base)
-    found = sorted((*unreadable, *problems), key=lambda p: (p.span.line, p.span.column))
-    sources = {name: text.replace("\r\n", "\n").removeprefix("\ufeff")}
+    linked = link(spec, base, unreadable.append)
+    checked, problems = check(linked.spec, given or {}, base)
+    # The spec itself first, then the files it uses.
+    found = sorted((*unreadable, *problems), key=lambda p: _place(p.span, name))
+    sources = {**linked.texts, name: text.replace("\r\n", "\n").removeprefix("\ufeff")}
     # What is unused may be so only because of an error: warnings wait until there is none.
     errors = tuple(problem for problem in found if problem.severity == "error")
     if checked is None or errors:
@@ -61,3 +65,7 @@ def compile_text(
     plan = optimise(lower(checked, name, seed))
     tests = tuple(lower_test(test, checked, seed) for test in checked.tests)
     return Compiled(plan, tuple(found), sources, parameters, tests)
+
+
+def _place(span: Span, root: str) -> tuple[bool, str, int, int]:
+    return span.file != root, span.file, span.line, span.column

@@ -1,27 +1,97 @@
-"""The data files that a spec names: which they are, and which columns they have."""
+"""The files that a spec names: which they are, what text they hold, and which columns."""
 
 from __future__ import annotations
 
 import functools
 import glob
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path, PurePosixPath
 
 import duckdb
 
 from synthc.compiler import ast, plan, types
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem, nearest
-from synthc.compiler.types import Field
+from synthc.compiler.span import Span
+from synthc.compiler.types import Field, Type
 
 Report = Callable[[Problem], None]
+
+STANDARD = "std/"
+"""How the path of a file of the standard library starts; a folder of that name is `./std/`."""
+
+_HEAD = 2_048
+"""Rows that are read to see whether the declared types fit."""
 
 
 def find(path: str, base: Path) -> list[Path]:
     """The files that a path or pattern of a spec means, in the order of their names."""
     if glob.has_magic(path) and not (base / path).is_file():
-        return sorted(found for found in map(Path, glob.glob(str(base / path), recursive=True)))
+        found = map(Path, glob.glob(str(base / path), recursive=True))
+        return sorted(file for file in found if file.is_file())
     return [base / path] if (base / path).is_file() else []
+
+
+def located(path: str, base: Path) -> Path | Traversable:
+    """Where the file of a path lies: in the package for the standard library, else in the spec's folder."""
+    if path.startswith(STANDARD):
+        return resources.files("synthc.specs").joinpath("std", path.removeprefix(STANDARD))
+    return base / path
+
+
+def read_text(
+    path: str, base: Path, span: Span, report: Report, advice: str | None = None
+) -> str | None:
+    """The text of a file with plain line ends, or None where a problem was reported at `span`.
+
+    `advice` is what to do where there is no such file.
+    """
+    place = located(path, base)
+    try:
+        if place.is_dir():
+            return _unreadable(path, "it is a folder", span, report)
+        if not place.is_file():
+            report(missing(path, base, span, advice))
+            return None
+        text = place.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        return _unreadable(path, "it is not text in UTF-8", span, report)
+    except OSError as error:
+        return _unreadable(path, (error.strerror or "it fails").lower(), span, report)
+    text = text.replace("\r\n", "\n").removeprefix("\ufeff")
+    return text if text.strip() else _unreadable(path, "it is empty", span, report)
+
+
+def missing(path: str, base: Path, span: Span, advice: str | None = None) -> Problem:
+    """What is said of a file that is not there: the names that there are, and the one that was meant."""
+    siblings = _siblings(path, base)
+    near = nearest(PurePosixPath(path).name, siblings)
+    standard = path.startswith(STANDARD)
+    folder = PurePosixPath(STANDARD) if standard else PurePosixPath(path).parent
+    known = tuple((folder / name).as_posix() for name in siblings) if standard else ()
+    return problems.FileNotFound(
+        span=span,
+        path=path,
+        near=(folder / near).as_posix() if near else None,
+        known=known,
+        advice=advice,
+    )
+
+
+def _siblings(path: str, base: Path) -> list[str]:
+    """The files beside the one that is missing; of the standard library those of its kind."""
+    if path.startswith(STANDARD):
+        files = resources.files("synthc.specs").joinpath("std")
+        ending = PurePosixPath(path).suffix
+        return sorted(f.name for f in files.iterdir() if f.name.endswith(ending))
+    folder = (base / path).parent
+    return [file.name for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
+
+
+def _unreadable(path: str, reason: str, span: Span, report: Report) -> None:
+    report(problems.FileUnreadable(span=span, path=path, reason=reason))
 
 
 class Reader:
@@ -34,16 +104,25 @@ class Reader:
     def _connection(self) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(":memory:", config={"python_enable_replacements": False})
 
+    def lines(self, path: ast.String, report: Report) -> bool:
+        """Whether `lines("words.txt")` has a line to draw; a problem was reported where it has none.
+
+        Lines that are blank do not count. `std/words.txt` is of the standard library.
+        """
+        return read_text(path.text, self._base, path.span, report) is not None
+
+    def paths(self, pattern: ast.String, report: Report) -> bool:
+        """Whether `files("*.jpg")` means a file; a problem was reported where it means none."""
+        return bool(self._found(pattern, report))
+
     def columns(self, path: ast.String, report: Report) -> tuple[Field, ...] | None:
         """The columns of the files that a spec reads, or None where a problem was reported."""
         if plan.file_format(path.text) is None:
             known = tuple(plan.FORMATS)
             report(problems.UnknownFormat(span=path.span, path=path.text, known=known))
             return None
-        found = find(path.text, self._base)
+        found = self._found(path, report)
         if not found:
-            near = self._near(path.text)
-            report(problems.FileNotFound(span=path.span, path=path.text, near=near))
             return None
         fields, reason = self._look(path.text, found)
         if reason:
@@ -51,13 +130,62 @@ class Reader:
             return None
         return fields
 
-    def _near(self, path: str) -> str | None:
-        folder = (self._base / path).parent
-        siblings = (
-            [file.name for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
+    def declared(
+        self,
+        path: ast.String,
+        found: tuple[Field, ...],
+        wanted: Sequence[tuple[ast.Name, Type]],
+        report: Report,
+    ) -> tuple[Field, ...] | None:
+        """The columns of `read(…, types = {…})`: those that were found, with the types of the spec.
+
+        None where a problem was reported: a column that is not there, or a type that it cannot be
+        read as without a loss.
+        """
+        there = {field.name: field.type for field in found}
+        sound = [self._fits(path, there, name, type_, report) for name, type_ in wanted]
+        if not all(sound):
+            return None
+        types_ = there | {name.text: type_ for name, type_ in wanted}
+        fields = tuple(Field(name, type_) for name, type_ in types_.items())
+        reason = self._try(path.text, find(path.text, self._base), fields)
+        if reason:
+            report(problems.FileUnreadable(span=path.span, path=path.text, reason=reason))
+        return None if reason else fields
+
+    def _fits(
+        self, path: ast.String, there: dict[str, Type], name: ast.Name, wanted: Type, report: Report
+    ) -> bool:
+        if name.text not in there:
+            report(
+                problems.UnknownColumn(
+                    span=name.span, owner=f"`{path.text}`", name=name.text, known=tuple(there)
+                )
+            )
+            return False
+        found = there[name.text]
+        if readable_as(found, wanted):
+            return True
+        report(
+            problems.WrongType(
+                span=name.span,
+                what=f"the column `{name.text}` of `{path.text}`",
+                expected=types.name(wanted),
+                found=types.name(found),
+                advice="leave its type out here, and convert it in a `select`",
+            )
         )
-        near = nearest(Path(path).name, siblings)
-        return (Path(path).parent / near).as_posix() if near else None
+        return False
+
+    def _found(self, path: ast.String, report: Report) -> list[Path]:
+        found = find(path.text, self._base)
+        if not found:
+            folder = (self._base / path.text).is_dir()
+            advice = (
+                f"it is a folder: `{path.text.rstrip('/')}/*` are its files" if folder else None
+            )
+            report(missing(path.text, self._base, path.span, advice))
+        return found
 
     def _look(self, path: str, found: list[Path]) -> tuple[tuple[Field, ...], str | None]:
         """The columns, and why there are none."""
@@ -73,6 +201,58 @@ class Reader:
         if plan.file_format(path) == "json" and [field.name for field in fields] == ["json"]:
             return (), "its rows are no JSON objects"
         return fields, None
+
+    def _try(self, path: str, found: list[Path], fields: tuple[Field, ...]) -> str | None:
+        """Why the first rows cannot be read with these columns, as a run reads them."""
+        reading = plan.reading(path, [str(file) for file in found], fields)
+        casts = ", ".join(f"CAST({types.quote(f.name)} AS {types.sql(f.type)})" for f in fields)
+        try:
+            self._connection.sql(f"SELECT {casts} FROM {reading} LIMIT {_HEAD}").fetchall()
+        except duckdb.Error as error:
+            return readable(str(error), found)
+        return None
+
+
+def readable_as(found: Type, wanted: Type) -> bool:
+    """Whether a column that DuckDB found to be of a type can be read as another without a loss.
+
+    JSON may hold anything: what it does hold is seen when it is read.
+    """
+    match found, types.required(wanted):
+        case types.Json(), _:
+            return True
+        case _, types.Json():
+            return True
+        case _, types.Chat():
+            return readable_as(found, types.MESSAGES)
+        case types.ListOf(inner), types.ListOf(element):
+            return readable_as(inner, element)
+        case types.ListOf(inner), types.Vector():
+            return readable_as(inner, types.Float())
+        case types.Record(fields), types.Record(parts):
+            return _each_readable(fields, parts)
+        case _, types.Choice(values):
+            base = types.Text() if isinstance(values[0], str) else types.Float()
+            whole = all(isinstance(value, int) for value in values)
+            return readable_as(found, types.Int() if whole else base)
+        case ((types.ListOf() | types.Record() | types.Vector()), _):
+            return found == types.required(wanted)
+        case _, types.Text():
+            return True
+        case (types.Text(), (types.Image() | types.Audio())) | (types.Int(), types.Float()):
+            return True
+        case _, required:
+            return found == required
+
+
+def _each_readable(fields: Iterable[Field], parts: Iterable[Field]) -> bool:
+    there = {field.name: field.type for field in fields}
+    return all(
+        readable_as(there[part.name], part.type)
+        if part.name in there
+        else types.nullable(part.type)
+        for part in parts
+    )
 
 
 def readable(message: str, files: list[Path]) -> str:
