@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from synthc.compiler import ast, plan
@@ -16,14 +16,63 @@ Path = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """Part of a guard: a parameter is true, or has a value; or, negated, is not and has not."""
+
+    parameter: str
+    negated: bool
+    value: Any = True
+
+    def holds(self, values: Mapping[str, Any]) -> bool:
+        """Whether it holds for the parameters' values."""
+        return (values[self.parameter] == self.value) is not self.negated
+
+    def __str__(self) -> str:
+        if self.value is True:
+            return f"not {self.parameter}" if self.negated else self.parameter
+        shown = f'"{self.value}"' if isinstance(self.value, str) else str(self.value)
+        return f"{self.parameter} {'!=' if self.negated else '=='} {shown}"
+
+
+Guard = tuple[Condition, ...]
+"""What must hold, all of it, for a column to exist; () for one that always does."""
+
+
+def holds(guard: Guard, values: Mapping[str, Any]) -> bool:
+    """Whether a guard holds for the parameters' values."""
+    return all(condition.holds(values) for condition in guard)
+
+
+@dataclass(frozen=True, slots=True)
+class FromParameter:
+    """What the parameter of that name is given, where a task is used."""
+
+    name: str
+
+
+Count = int | FromParameter
+Reference = str | FromParameter
+"""The name of a declaration."""
+
+
+@dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of a task. `has_default` tells a default of null from none."""
+    """A parameter of a task. `has_default` tells a default of null from none.
+
+    `kind` is "value", or says which declarations it takes: "mutations", "backend". A `constant` one
+    decides what a task is made of, so no column can be given for it; a `count` is not below 0. `sees`
+    are the columns that the prompts of a set can use which is given for it.
+    """
 
     name: str
     type: Type
     has_default: bool
     default: Any
     span: Span
+    kind: str = "value"
+    constant: bool = False
+    count: bool = False
+    sees: Mapping[str, Type] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +82,71 @@ class Column:
     name: str
     type: Type
     span: Span
+    guard: Guard = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """A prompt of a set."""
+
+    name: str
+    weight: float
+    template: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mutations:
+    """A set of prompts, and the columns that they see."""
+
+    name: str
+    span: Span
+    inputs: tuple[Column, ...]
+    prompts: tuple[Mutation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """A prompt that is drawn from a set."""
+
+    set: Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The messages in a column."""
+
+    column: str
+
+
+Prompt = str | OneOf | Conversation
+"""A template's text, or what stands for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """How an answer becomes columns (see plan.Contract)."""
+
+    kind: str
+    pattern: str | None = None
+    marks: tuple[str, ...] = ()
+    per: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Ask a model. `backend` is None where the step says which; `reads` are names of the task's scope."""
+    """Ask a model. `backend` is None where the step says which; `reads` are names of the task's scope.
 
-    template: str
+    `each` is the name for an element and that of the list.
+    """
+
+    prompt: Prompt
     system: str | None
-    backend: str | None
-    contract: str
+    backend: Reference | None
+    contract: Contract
     reads: tuple[str, ...]
+    where: Bound | None = None
+    each: tuple[str, str] | None = None
+    count: Count | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +178,31 @@ class Template:
     reads: tuple[str, ...]
 
 
-Producer = Ask | Sql | Copy | Constant | Template
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A draw: of a distribution, or of the list that a parameter is given. `field` is what is drawn."""
+
+    source: plan.Distribution | FromParameter
+    field: Field
+    least: Count | None
+    most: Count | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """A loop. `next` makes the variable's next value; with `collect` every round's value is kept."""
+
+    times: Count
+    variable: Column
+    start: Copy | Constant
+    until: Bound | None
+    produces: tuple[Produce, ...]
+    next: Produce
+    collect: bool
+
+
+Producer = Ask | Sql | Copy | Constant | Template | Sample | Repeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,40 +213,85 @@ class Produce:
     columns: tuple[Column, ...]
     producer: Producer
     span: Span
+    guard: Guard = ()
+
+
+def asking(produces: tuple[Produce, ...]) -> Iterator[tuple[Produce, Ask]]:
+    """Everything that asks, in loops too."""
+    for produce in produces:
+        match produce.producer:
+            case Ask() as ask:
+                yield produce, ask
+            case Repeat() as loop:
+                yield from asking((*loop.produces, loop.next))
+            case _:
+                pass
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What an argument gives: a column of the table, a value known now, or one drawn for each row."""
+
+    path: Path | None = None
+    value: Any = None
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task whose prompts and SQL hold. `constants` are the spec's parameters that it uses."""
+    """A task whose prompts and SQL hold. `filled` are parameters that are given for good."""
 
     name: str
     span: Span
     parameters: tuple[Parameter, ...]
     inputs: tuple[Column, ...]
     produces: tuple[Produce, ...]
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    filled: Mapping[str, Given] = field(default_factory=dict)
+
+    @property
+    def open(self) -> tuple[Parameter, ...]:
+        """The parameters that a step can give."""
+        return tuple(p for p in self.parameters if p.name not in self.filled)
 
     @property
     def asks(self) -> bool:
         """Whether it needs a model: then it adds `model_name`."""
-        return any(isinstance(p.producer, Ask) for p in self.produces)
+        return any(True for _ in asking(self.produces))
 
     @property
     def needs_backend(self) -> bool:
         """Whether an ask of it leaves open which backend."""
-        return any(isinstance(p.producer, Ask) and not p.producer.backend for p in self.produces)
+        return any(ask.backend is None for _, ask in asking(self.produces))
 
     @property
     def outputs(self) -> tuple[Column, ...]:
         """The columns that a step of it adds, `model_name` not among them."""
         return tuple(c for p in self.produces if p.public for c in p.columns)
 
+    def with_given(self, given: Mapping[str, Given]) -> Task:
+        """The task for what its parameters are given: without what its guards leave out."""
+        values = {name: known.value for name, known in given.items()}
+        return replace(self, produces=_kept(self.produces, values))
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What an argument gives: a column of the table, or a value known now."""
 
-    path: Path | None = None
-    value: Any = None
+def _kept(produces: tuple[Produce, ...], values: Mapping[str, Any]) -> tuple[Produce, ...]:
+    kept: list[Produce] = []
+    for produce in produces:
+        columns = tuple(c for c in produce.columns if holds(c.guard, values))
+        if not columns or not holds(produce.guard, values):
+            continue
+        producer = produce.producer
+        if isinstance(producer, Repeat):
+            producer = replace(producer, produces=_kept(producer.produces, values))
+        if isinstance(producer, Ask) and len(columns) < len(produce.columns):
+            contract = producer.contract
+            there = [column in columns for column in produce.columns]
+            marks = tuple(m for m, kept in zip(contract.marks, there, strict=False) if kept)
+            producer = replace(producer, contract=replace(contract, marks=marks))
+        kept.append(replace(produce, columns=columns, producer=producer))
+    return tuple(kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +333,51 @@ class Embed:
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
-    """The first `count` rows."""
+class Unnest:
+    """A row for each element of a list, in `column`."""
 
-    count: int
+    path: Path
+    column: str
     span: Span
 
 
-Step = TaskStep | Where | Select | Embed | Limit
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Some rows of another table, as a list of structs in `column`."""
+
+    count: int
+    table: str
+    column: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Dedup:
+    """The first row of those that are equal in these columns."""
+
+    paths: tuple[Path, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The first `count` rows, with `per` those of each of its values."""
+
+    count: int
+    per: Path | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """SQL over all rows so far, `this`."""
+
+    bound: Bound
+    key: str | None
+    span: Span
+
+
+Step = TaskStep | Where | Select | Embed | Unnest | Draw | Dedup | Limit | Whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +389,7 @@ class Query:
     span: Span
 
 
-Source = plan.Read | plan.Rows | plan.From | Query
+Source = plan.Read | plan.Rows | plan.From | plan.Files | Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +422,15 @@ class Test:
 
 
 @dataclass(frozen=True, slots=True)
+class Expect:
+    """A query that must give no rows."""
+
+    name: str
+    bound: Bound
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """A whole spec that holds: `tables` stand after those they read."""
 
@@ -220,6 +438,8 @@ class Spec:
     constants: Mapping[str, tuple[Any, Type]]
     backends: tuple[plan.Backend, ...]
     embedders: tuple[plan.Embedder, ...]
+    mutations: Mapping[str, Mutations]
     tables: tuple[Table, ...]
-    exports: tuple[ast.Export, ...] = field(default=())
-    tests: tuple[Test, ...] = field(default=())
+    expects: tuple[Expect, ...]
+    exports: tuple[ast.Export, ...]
+    tests: tuple[Test, ...]

@@ -1,44 +1,88 @@
-"""What a task's parameters and inputs are given by a step."""
+"""What a task's parameters and inputs are given: by a step, by a test, for good by a task's other name."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from synthc.compiler import ast, typed, types
+from synthc.compiler.check.mutations import can_see
 from synthc.compiler.check.scope import Scope
-from synthc.compiler.check.values import described, resolve_value
+from synthc.compiler.check.task_scope import Known
+from synthc.compiler.check.values import assignable, described, resolve_value
 from synthc.compiler.diagnostics import catalogue as problems
-from synthc.compiler.types import Type
+from synthc.compiler.diagnostics.problem import Problem
+
+Report = Callable[[Problem], None]
+Given = dict[str, typed.Given]
 
 
-def bind_arguments(scope: Scope, node: ast.Step, task: typed.Task) -> dict[str, typed.Given] | None:
-    """What each parameter and input of the task is given; None where something does not hold."""
-    wanted: dict[str, Type] = {p.name: p.type for p in task.parameters}
-    wanted |= {column.name: column.type for column in task.inputs}
-    given: dict[str, typed.Given] = {}
+def bind_arguments(scope: Scope, node: ast.Step, task: typed.Task) -> tuple[Given, bool]:
+    """What each parameter and input of the task is given, and whether all of it holds."""
+    parameters = {p.name: p for p in task.open}
+    inputs = {column.name: column for column in task.inputs}
+    wanted = (*parameters, *inputs)
+    given: Given = {}
     sound = True
     for argument in node.call.arguments:
-        if argument.name is None:
-            form = f"{task.name}({next(iter(wanted), 'name')} = …)"
-            scope.report(problems.WrongCall(span=argument.span, callee=task.name, form=form))
+        name = _name(scope.report, argument, task, wanted, given)
+        if name is None:
             sound = False
             continue
-        name = argument.name.text
-        if name not in wanted:
-            scope.report(
-                problems.UnknownArgument(
-                    span=argument.name.span, callee=task.name, name=name, known=tuple(wanted)
-                )
-            )
-            sound = False
-            continue
-        if name in given:
-            scope.report(problems.SaidTwice(span=argument.name.span, word=name))
-            sound = False
-            continue
-        value = _given(scope, argument, wanted[name], f"`{name}` of `{task.name}`")
+        if name in parameters:
+            value = _parameter(scope, argument, parameters[name], task)
+        else:
+            what = f"`{name}` of `{task.name}`"
+            value = _value(scope, argument.value, inputs[name], what)
         sound = sound and value is not None
         given[name] = value or typed.Given()
+    sound = _inputs(scope, node, task, given) and sound
+    for parameter in task.open:
+        if parameter.name not in given:
+            if not parameter.has_default:
+                _missing(scope, node, task, parameter.name, "parameter")
+                sound = False
+            given[parameter.name] = by_default(parameter)
+    return {**task.filled, **given}, sound
+
+
+def by_default(parameter: typed.Parameter) -> typed.Given:
+    """What a parameter is that is not given."""
+    if isinstance(parameter.default, typed.Sample):
+        return typed.Given(sample=parameter.default)
+    return typed.Given(value=parameter.default)
+
+
+def _name(
+    report: Report,
+    argument: ast.Argument,
+    task: typed.Task,
+    wanted: tuple[str, ...],
+    given: Mapping[str, typed.Given],
+) -> str | None:
+    """The name that an argument is given by; None where a problem was reported."""
+    if argument.name is None or argument.alias:
+        form = f"{task.name}({next(iter(wanted), 'name')} = …)"
+        report(problems.WrongCall(span=argument.span, callee=task.name, form=form))
+        return None
+    name = argument.name.text
+    if name not in wanted:
+        report(
+            problems.UnknownArgument(
+                span=argument.name.span, callee=task.name, name=name, known=wanted
+            )
+        )
+        return None
+    if name in given:
+        report(problems.SaidTwice(span=argument.name.span, word=name))
+        return None
+    return name
+
+
+def _inputs(scope: Scope, node: ast.Step, task: typed.Task, given: Given) -> bool:
+    """Give inputs that are not given the columns of their names."""
+    sound = True
     for column in task.inputs:
         if column.name in given:
             continue
@@ -50,13 +94,8 @@ def bind_arguments(scope: Scope, node: ast.Step, task: typed.Task) -> dict[str, 
         else:
             _missing(scope, node, task, column.name, "input")
             sound = False
-    for parameter in task.parameters:
-        if parameter.name not in given:
-            if not parameter.has_default:
-                _missing(scope, node, task, parameter.name, "parameter")
-                sound = False
-            given[parameter.name] = typed.Given(value=parameter.default)
-    return given if sound else None
+            given[column.name] = typed.Given()
+    return sound
 
 
 def _missing(scope: Scope, node: ast.Step, task: typed.Task, name: str, kind: Any) -> None:
@@ -81,28 +120,150 @@ def _bind_part(scope: Scope, task: typed.Task, name: str) -> str | None:
     return None
 
 
-def _given(scope: Scope, argument: ast.Argument, wanted: Type, what: str) -> typed.Given | None:
-    match argument.value:
-        case ast.Path() as value:
+def _parameter(
+    scope: Scope, argument: ast.Argument, parameter: typed.Parameter, task: typed.Task
+) -> typed.Given | None:
+    value = argument.value
+    if isinstance(value, ast.Path) and parameter.kind == "value":
+        if parameter.constant and str(value) in scope.columns:
+            scope.report(problems.NotConstant(span=value.span, name=parameter.name))
+            return None
+        return _value(scope, value, parameter, f"`{parameter.name}` of `{task.name}`")
+    columns = tuple(scope.columns)
+    return given_constant(value, parameter, task.name, scope.known.outside, scope.report, columns)
+
+
+def _value(
+    scope: Scope, value: ast.Value, wanted: typed.Parameter | typed.Column, what: str
+) -> typed.Given | None:
+    """A column, a parameter of the spec or a literal, of the type that is wanted."""
+    match value:
+        case ast.Path():
             path = scope.path(value)
-            if path is None or not scope.fits(scope.type_of(path), wanted, what, value):
+            if path is None or not scope.fits(scope.type_of(path), wanted.type, what, value):
                 return None
             return typed.Given(path=path)
-        case ast.ParameterValue(name, span) as value:
+        case ast.ParameterValue(name, span):
             constant = scope.constant(name, span)
-            if constant is None or not scope.fits(constant[1], wanted, what, value):
+            if constant is None or not scope.fits(constant[1], wanted.type, what, value):
                 return None
             return typed.Given(value=constant[0])
         case ast.Apply(_, _, span):
-            scope.report(
-                problems.BadValue(
-                    span=span,
-                    what=what,
-                    wanted="a column, a `$parameter` or a literal",
-                    found=described(argument.value),
-                )
-            )
+            found = described(value)
+            wanted_ = "a column, a `$parameter` or a literal"
+            scope.report(problems.BadValue(span=span, what=what, wanted=wanted_, found=found))
             return None
-        case value:
-            taken = resolve_value(value, wanted, what, scope.report)
+        case _:
+            taken = resolve_value(value, wanted.type, what, scope.report)
             return typed.Given(value=taken[0]) if taken else None
+
+
+def given_constant(
+    value: ast.Value,
+    parameter: typed.Parameter,
+    task: str,
+    known: Known,
+    report: Report,
+    columns: tuple[str, ...] = (),
+) -> typed.Given | None:
+    """What a parameter is given that is known before a run; None where a problem was reported."""
+    what = f"`{parameter.name}` of `{task}`"
+    if parameter.kind != "value":
+        return _declaration(value, parameter, what, known, report)
+    if isinstance(value, ast.ParameterValue):
+        found = _constant(value, parameter, what, known, report, columns)
+    else:
+        found = resolve_value(value, parameter.type, what, report)
+    if found is None:
+        return None
+    if parameter.count and isinstance(found[0], int) and found[0] < 0:
+        wanted = "a whole number from 0"
+        report(problems.BadValue(span=value.span, what=what, wanted=wanted, found=str(found[0])))
+        return None
+    return typed.Given(value=found[0])
+
+
+def _constant(
+    value: ast.ParameterValue,
+    parameter: typed.Parameter,
+    what: str,
+    known: Known,
+    report: Report,
+    columns: tuple[str, ...],
+) -> tuple[Any] | None:
+    if value.name not in known.constants:
+        names = tuple(known.constants)
+        report(
+            problems.UnknownParameter(
+                span=value.span, name=value.name, known=names, columns=columns
+            )
+        )
+        return None
+    constant, type_ = known.constants[value.name]
+    if assignable(type_, parameter.type):
+        return (constant,)
+    report(
+        problems.WrongType(
+            span=value.span,
+            what=what,
+            expected=types.name(parameter.type),
+            found=types.name(type_),
+        )
+    )
+    return None
+
+
+def _declaration(
+    value: ast.Value, parameter: typed.Parameter, what: str, known: Known, report: Report
+) -> typed.Given | None:
+    """The backend or the set that a parameter is given by name."""
+    kind = parameter.kind
+    options = known.backends if kind == "backend" else tuple(known.mutations)
+    if not isinstance(value, ast.Path):
+        wanted = f"the name of a declaration, `{kind} name {{ … }}`"
+        report(problems.BadValue(span=value.span, what=what, wanted=wanted, found=described(value)))
+        return None
+    name = str(value)
+    if name not in options:
+        report(problems.UnknownDeclaration(span=value.span, kind=kind, name=name, known=options))
+        return None
+    mutations = known.mutations[name] if kind == "mutations" else None
+    if mutations and not can_see(mutations, parameter.sees, value.span, report):
+        return None
+    return typed.Given(value=name)
+
+
+def check_alias(
+    node: ast.TaskAlias, tasks: Mapping[str, typed.Task | None], known: Known, report: Report
+) -> typed.Task | None:
+    """The task that another name stands for, with its arguments filled in."""
+    callee = str(node.call.callee)
+    if callee not in tasks:
+        report(
+            problems.UnknownDeclaration(
+                span=node.call.callee.span, kind="task", name=callee, known=tuple(tasks)
+            )
+        )
+        return None
+    task = tasks[callee]
+    if task is None:
+        return None
+    filled: Given = {}
+    parameters = {p.name: p for p in task.open}
+    sound = True
+    for argument in node.call.arguments:
+        name = _name(report, argument, task, tuple(parameters), filled)
+        given = (
+            given_constant(argument.value, parameters[name], task.name, known, report)
+            if name
+            else None
+        )
+        if name is None or given is None:
+            sound = False
+        else:
+            filled[name] = given
+    if not sound:
+        return None
+    return dataclasses.replace(
+        task, name=node.name.text, span=node.name.span, filled={**task.filled, **filled}
+    )

@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from synthc.compiler import ast, typed, types
-from synthc.compiler.check import settings, tables, tasks, tests
+from synthc.compiler.check import settings, tables, task_scope, tests
+from synthc.compiler.check.arguments import check_alias
 from synthc.compiler.check.expand import expand
 from synthc.compiler.check.files import Reader
+from synthc.compiler.check.mutations import check_mutations
 from synthc.compiler.check.scope import Known, Scope
 from synthc.compiler.check.sql import Binder
+from synthc.compiler.check.sql_problems import Surroundings
+from synthc.compiler.check.steps import THIS
+from synthc.compiler.check.tasks import check_task
 from synthc.compiler.check.values import from_text, resolve_type, resolve_value, wanted
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem, nearest
 from synthc.compiler.types import Type
+from synthc.compiler.walk import nodes
 
 Report = Callable[[Problem], None]
 
@@ -28,8 +35,11 @@ _KINDS: Mapping[type, str] = {
     ast.Parameter: "parameter",
     ast.Backend: "backend",
     ast.Embedder: "embedder",
+    ast.Mutations: "mutations",
     ast.Task: "task",
+    ast.TaskAlias: "task",
     ast.Table: "table",
+    ast.Expect: "expect",
 }
 
 
@@ -78,21 +88,21 @@ def _check(
         name: settings.embedder(node, report) for name, node in by_kind["embedder"].items()
     }
     binder = Binder()
-    reader = Reader(base)
-    known = tasks.Known(tuple(backends), {name: type_ for name, (_, type_) in constants.items()})
-    checked_tasks = {
-        name: tasks.check_task(node, known, binder, report)
-        for name, node in by_kind["task"].items()
-    }
+    sets = {n: check_mutations(node, report) for n, node in by_kind["mutations"].items()}
+    known = task_scope.Known(tuple(backends), constants, sets, Reader(base))
+    checked_tasks = _tasks(by_kind["task"], known, spec.file, binder, report)
     dimensions = {name: e.dimensions if e else 1 for name, e in embedders.items()}
     # A broken backend or table may be the one that a name means: then unknown names say nothing.
     checked_tables: dict[str, typed.Table | None] = dict.fromkeys(by_kind["table"])
-    around = Known(reader, constants, tuple(backends), dimensions, checked_tasks, checked_tables)
+    around = Known(known, dimensions, checked_tasks, checked_tables)
     for node in _in_order(by_kind["table"], binder, report):
         table = tables.check_table(node, around, binder, report)
         checked_tables[node.name.text] = table
         if table:
             binder.define(table.name, table.columns)
+    expects = [
+        _expect(node, checked_tables, known, binder, report) for node in by_kind["expect"].values()
+    ]
     exports = [node for node in spec.declarations if isinstance(node, ast.Export)]
     _check_exports(exports, tuple(by_kind["table"]), report)
     checked_tests = [
@@ -106,17 +116,64 @@ def _check(
         constants,
         tuple(b for b in backends.values() if b),
         tuple(e for e in embedders.values() if e),
+        {name: found for name, found in sets.items() if found},
         tuple(t for t in checked_tables.values() if t),
+        tuple(e for e in expects if e),
         tuple(exports),
         tuple(t for t in checked_tests if t),
     )
+
+
+def _tasks(
+    nodes: Mapping[str, ast.Task | ast.TaskAlias],
+    known: task_scope.Known,
+    file: str,
+    binder: Binder,
+    report: Report,
+) -> dict[str, typed.Task | None]:
+    """The tasks by name. Those of used files do not see the spec's parameters."""
+    alone = replace(known, constants={})
+    found: dict[str, typed.Task | None] = {}
+    for name, node in nodes.items():
+        if isinstance(node, ast.Task):
+            around = known if node.span.file == file else alone
+            found[name] = check_task(node, around, binder, report)
+    aliases = {name: node for name, node in nodes.items() if isinstance(node, ast.TaskAlias)}
+    for _ in range(len(aliases)):  # one may stand for another
+        for name, node in aliases.items():
+            callee = str(node.call.callee)
+            if name not in found and (callee not in aliases or callee in found):
+                around = known if node.span.file == file else alone
+                known_tasks = {**dict.fromkeys(nodes), **found}
+                found[name] = check_alias(node, known_tasks, around, report)
+    circle = tuple(name for name in aliases if name not in found)
+    if circle:
+        span = aliases[circle[0]].name.span
+        report(problems.Cycle(span=span, kind="tasks", names=circle))
+    return {name: found.get(name) for name in nodes}
+
+
+def _expect(
+    node: ast.Expect,
+    tables_: Mapping[str, typed.Table | None],
+    known: task_scope.Known,
+    binder: Binder,
+    report: Report,
+) -> typed.Expect | None:
+    needed = {name.lower() for name in binder.query_tables(node.text)}
+    if any(table is None and name.lower() in needed for name, table in tables_.items()):
+        return None
+    parameters = {name: type_ for name, (_, type_) in known.constants.items()}
+    around = Surroundings("the query", {}, parameters, tuple(tables_))
+    bound = binder.query(node.text, around, report)
+    return typed.Expect(node.name.text, bound, node.span) if bound else None
 
 
 def _declared(spec: ast.Spec, report: Report) -> dict[str, dict[str, Any]]:
     """The declarations by kind and name; a second of the same name is reported and left out."""
     found: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS.values()}
     for node in spec.declarations:
-        if isinstance(node, ast.Export | ast.Test | ast.TypeAlias):
+        if isinstance(node, ast.Export | ast.Test | ast.TypeAlias | ast.Use):
             continue
         kind = _KINDS[type(node)]
         first = next(
@@ -144,7 +201,7 @@ def _constants(
         if type_ is None:
             continue
         value: tuple[Any] | None = None
-        if node.default is not None:
+        if node.default is not None and not isinstance(node.default, ast.Sample):
             value = resolve_value(node.default, type_, f"the default of `{name}`", report)
         elif name not in given:
             report(problems.ParameterWithoutValue(span=node.name.span, name=name))
@@ -201,9 +258,18 @@ def _in_order(nodes: Mapping[str, ast.Table], binder: Binder, report: Report) ->
 
 
 def _needs(node: ast.Table, binder: Binder) -> tuple[str, ...]:
+    needed: list[str] = []
     if isinstance(node.source, ast.QuerySource):
-        return binder.query_tables(node.source.text)
-    return () if node.source.brackets else (str(node.source.callee),)
+        needed += binder.query_tables(node.source.text)
+    elif not node.source.brackets:
+        needed.append(str(node.source.callee))
+    for step in node.steps:
+        if isinstance(step, ast.SqlStep):
+            needed += (name for name in binder.query_tables(step.text) if name != THIS)
+        elif str(step.call.callee) == "draw":
+            given = (argument.value for argument in step.call.arguments if argument.name)
+            needed += (str(value) for value in given if isinstance(value, ast.Path))
+    return tuple(needed)
 
 
 def _check_exports(exports: list[ast.Export], known: tuple[str, ...], report: Report) -> None:
@@ -231,11 +297,15 @@ def _check_exports(exports: list[ast.Export], known: tuple[str, ...], report: Re
 
 
 def _warn_unused(spec: ast.Spec, by_kind: Mapping[str, Mapping[str, Any]], report: Report) -> None:
-    """Warn of parameters, models and tasks that nothing names. Tables are results: they need no use."""
-    used = _used_names(spec)
-    for kind in ("parameter", "backend", "embedder", "task"):
-        names = by_kind[kind]
-        alone = len(names) == 1 and kind in ("backend", "embedder")
+    """Warn of parameters, models, sets and tasks that nothing names. Tables are results.
+
+    Of a file that is used, what is not needed is no mistake.
+    """
+    own = [node for node in spec.declarations if node.span.file == spec.file]
+    used = {name for node in own for name in _names_in(node)}
+    for kind in ("parameter", "backend", "embedder", "mutations", "task"):
+        names = {n: node for n, node in by_kind[kind].items() if node.span.file == spec.file}
+        alone = len(by_kind[kind]) == 1 and kind in ("backend", "embedder")
         for name, node in names.items():
             if name in used or (alone and _needs_model(spec, kind)):
                 continue
@@ -244,56 +314,24 @@ def _warn_unused(spec: ast.Spec, by_kind: Mapping[str, Mapping[str, Any]], repor
 
 def _needs_model(spec: ast.Spec, kind: str) -> bool:
     if kind == "backend":
-        made = [p for d in spec.declarations if isinstance(d, ast.Task) for p in d.produces]
-        return any(isinstance(produce.producer, ast.Ask) for produce in made)
+        tasks_ = [node for node in spec.declarations if isinstance(node, ast.Task)]
+        return any(isinstance(part, ast.Ask) for task in tasks_ for part in nodes(task))
     steps = [s for d in spec.declarations if isinstance(d, ast.Table) for s in d.steps]
-    return any(str(step.call.callee) == "embed" for step in steps)
+    calls = [step.call for step in steps if isinstance(step, ast.Step)]
+    return any(str(call.callee) == "embed" for call in calls)
 
 
-def _used_names(spec: ast.Spec) -> set[str]:
+def _names_in(node: ast.Declaration) -> set[str]:
     """Every word that could name something, wherever it stands: a warning must not be wrong."""
     used: set[str] = set()
-
-    def text(string: ast.String) -> None:
-        used.update(re.findall(r"\w+", string.text))
-
-    for node in spec.declarations:
-        match node:
-            case ast.Task():
-                for produce in node.produces:
-                    match produce.producer:
-                        case ast.Ask() as ask:
-                            for string in (ask.template, *ask.systems):
-                                text(string)
-                            used.update(name.text for name in ask.backends)
-                        case ast.Sql(string) | (ast.String() as string):
-                            text(string)
-                        case ast.ParameterValue(name):
-                            used.add(name)
-                        case ast.Path() as path:
-                            used.add(str(path))
-                        case _:
-                            pass
-            case ast.Test():
-                used.add(str(node.call.callee))
-            case ast.Table():
-                if isinstance(node.source, ast.QuerySource):
-                    text(node.source.text)
-                calls = [step.call for step in node.steps]
-                if isinstance(node.source, ast.Call):
-                    calls.append(node.source)
-                for call in calls:
-                    used.add(str(call.callee))
-                    for argument in call.arguments:
-                        match argument.value:
-                            case ast.String() as string:
-                                text(string)
-                            case ast.ParameterValue(name):
-                                used.add(name)
-                            case _:
-                                pass
-                for step in node.steps:
-                    used.update(name.text for name in step.usings)
+    for part in nodes(node):
+        match part:
+            case ast.Path():
+                used.add(str(part))
+            case ast.ParameterValue(name):
+                used.add(name)
+            case ast.String(text):
+                used.update(re.findall(r"\w+", text))
             case _:
                 pass
     return used

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthc.compiler import ast, typed, types
+from synthc.compiler.check import task_scope
 from synthc.compiler.check.files import Reader
 from synthc.compiler.check.sql import Binder
 from synthc.compiler.check.sql_problems import Surroundings
@@ -28,12 +29,25 @@ class Known:
     nothing is reported because of it.
     """
 
-    files: Reader
-    constants: Mapping[str, tuple[Any, Type]]
-    backends: tuple[str, ...]
+    outside: task_scope.Known
     embedders: Mapping[str, int]
     tasks: Mapping[str, typed.Task | None]
     tables: Mapping[str, typed.Table | None]
+
+    @property
+    def files(self) -> Reader:
+        """What looks into files."""
+        return self.outside.files
+
+    @property
+    def constants(self) -> Mapping[str, tuple[Any, Type]]:
+        """The spec's parameters: values and types."""
+        return self.outside.constants
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """The backends by name."""
+        return self.outside.backends
 
     @property
     def parameters(self) -> dict[str, Type]:
@@ -89,9 +103,13 @@ class Scope:
         """Report a source or step that is not called as it must be."""
         self.report(problems.WrongCall(span=span, callee=callee, form=FORMS[callee]))
 
-    def count(self, node: ast.Call, callee: str) -> int | None:
-        """The one whole number from 0 that `rows` and `limit` take."""
-        match node.arguments:
+    def count(self, node: ast.Call, callee: str, allowed: tuple[str, ...] = ()) -> int | None:
+        """The whole number from 0 that comes first; `allowed` are the names that may follow it."""
+        rest = [argument.name.text if argument.name else "" for argument in node.arguments[1:]]
+        if sorted(rest) != sorted({*rest} & {*allowed}):
+            self.wrong(callee, node.span)
+            return None
+        match node.arguments[:1]:
             case (ast.Argument(None, ast.Literal(int() as number)),) if not isinstance(
                 number, bool
             ):
@@ -101,9 +119,6 @@ class Scope:
                 if constant is None:
                     return None
                 number, shown = constant[0], f"`${name}` = {constant[0]}"
-            case (_, ast.Argument(ast.Name("per") as name, _), *_):
-                self.report(problems.NotYet(span=name.span, word="per"))
-                return None
             case _:
                 self.wrong(callee, node.span)
                 return None
@@ -162,10 +177,11 @@ class Scope:
         """The backend or embedder that a step uses: the one it names, or the only one."""
         if node.usings:
             name = node.usings[0]
-            if name.text in known:
-                return name.text
+            if isinstance(name, ast.Path) and str(name) in known:
+                return str(name)
+            shown = str(name) if isinstance(name, ast.Path) else f"${name.name}"
             self.report(
-                problems.UnknownDeclaration(span=name.span, kind=kind, name=name.text, known=known)
+                problems.UnknownDeclaration(span=name.span, kind=kind, name=shown, known=known)
             )
             return None
         if len(known) == 1:

@@ -1,12 +1,17 @@
-"""Where a table's rows come from: `read`, `rows`, SQL, another table."""
+"""Where a table's rows come from: `read`, `rows`, `files`, SQL, another table."""
 
 from __future__ import annotations
 
-from synthc.compiler import ast, plan, typed
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from synthc.compiler import ast, plan, typed, types
 from synthc.compiler.check.scope import Scope
 from synthc.compiler.check.sql_problems import Surroundings
+from synthc.compiler.check.values import resolve_type
 from synthc.compiler.diagnostics import catalogue as problems
-from synthc.compiler.parse.words import FORMS, NOT_YET_NAMES
+from synthc.compiler.parse.words import FORMS, SOURCES
+from synthc.compiler.types import Field, Type
 
 
 def check_source(scope: Scope, node: ast.Call | ast.QuerySource) -> typed.Source | None:
@@ -14,16 +19,15 @@ def check_source(scope: Scope, node: ast.Call | ast.QuerySource) -> typed.Source
     if isinstance(node, ast.QuerySource):
         return _query(scope, node)
     name = str(node.callee)
-    if node.brackets or name in ("read", "rows"):
+    if node.brackets or name in SOURCES:
         match name:
             case "read":
                 return _read(scope, node)
             case "rows":
                 count = scope.count(node, "rows")
                 return None if count is None else plan.Rows(node.span, count)
-            case _ if name in NOT_YET_NAMES:
-                scope.report(problems.NotYet(span=node.callee.span, word=name))
-                return None
+            case "files":
+                return _files(scope, node)
             case _ if name in scope.known.tables:
                 form = f"table {scope.table} = {name}"
                 scope.report(problems.WrongCall(span=node.span, callee=name, form=form))
@@ -52,7 +56,7 @@ def _no_source(scope: Scope, node: ast.Call, name: str) -> None:
             span=node.callee.span,
             kind="source" if node.brackets else "table",
             name=name,
-            known=(*known, "read", "rows") if node.brackets else known,
+            known=(*known, *SOURCES) if node.brackets else known,
         )
     )
 
@@ -75,23 +79,59 @@ def _query(scope: Scope, node: ast.QuerySource) -> typed.Query | None:
 def _read(scope: Scope, node: ast.Call) -> plan.Read | None:
     path: ast.String | None = None
     key: ast.Name | None = None
+    declared: ast.RecordValue | None = None
     for argument in node.arguments:
         match argument:
-            case ast.Argument(None, ast.String() as text) if path is None:
+            case ast.Argument(None, ast.String() as text) if path is None and not argument.alias:
                 path = text
-            case ast.Argument(ast.Name("key"), ast.Path((name,))):
+            case ast.Argument(ast.Name("key"), ast.Path((name,))) if key is None:
                 key = name
-            case ast.Argument(ast.Name("types") as name, _):
-                scope.report(problems.NotYet(span=name.span, word="types"))
-                return None
+            case ast.Argument(ast.Name("types"), ast.RecordValue() as record) if not declared:
+                declared = record
             case _:
                 return scope.wrong("read", argument.span)
     if path is None:
         return scope.wrong("read", node.span)
     found = scope.known.files.columns(path, scope.report)
+    if found is not None and declared is not None:
+        found = _declared(scope, path, found, declared)
     if found is None:
         return None
     scope.columns = {field.name: field.type for field in found}
     if key and not scope.has(key, scope.columns):
         return None
     return plan.Read(node.span, path.text, found, key.text if key else None)
+
+
+def _declared(
+    scope: Scope, path: ast.String, found: tuple[Field, ...], node: ast.RecordValue
+) -> tuple[Field, ...] | None:
+    """The columns of a file with the types that the spec gives them."""
+    wanted = [(column.name, resolve_type(column.type, scope.report)) for column in node.fields]
+    known = [(name, type_) for name, type_ in wanted if type_ is not None]
+    if len(known) < len(wanted):
+        return None
+    return scope.known.files.declared(path, found, known, scope.report)
+
+
+_HELD: Mapping[str, Type] = {
+    **dict.fromkeys((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tiff"), types.Image()),
+    **dict.fromkeys((".wav", ".mp3", ".flac", ".ogg", ".m4a"), types.Audio()),
+}
+"""What files of an ending are, besides a path."""
+
+
+def _files(scope: Scope, node: ast.Call) -> plan.Files | None:
+    match node.arguments:
+        case (ast.Argument(None, ast.String() as path, _, None),):
+            pass
+        case _:
+            return scope.wrong("files", node.span)
+    if not scope.known.files.paths(path, scope.report):
+        return None
+    scope.columns = {"path": types.Text()}
+    held = _HELD.get(PurePosixPath(path.text.lower()).suffix)
+    if held is not None:
+        scope.columns[types.name(held)] = held
+    fields = tuple(Field(name, type_) for name, type_ in scope.columns.items())
+    return plan.Files(node.span, path.text, fields)

@@ -66,6 +66,10 @@ class Bound:
             text = text[:start] + literals[name] + text[start + length :]
         return text
 
+    def text_with(self, constants: Mapping[str, tuple[Any, Type]]) -> str:
+        """The text with each `$name` replaced by what the spec's parameter of that name is."""
+        return self.with_parameters({n: literal(*constants[n]) for n, _, _ in self.parameters})
+
 
 def literal(value: Any, type_: Type) -> str:
     """A value as a typed SQL literal."""

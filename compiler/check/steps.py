@@ -2,58 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from synthc.compiler import ast, typed, types
 from synthc.compiler.check.arguments import bind_arguments
 from synthc.compiler.check.scope import Scope
+from synthc.compiler.check.sql_problems import Surroundings
 from synthc.compiler.check.tasks import MODEL_NAME
 from synthc.compiler.check.values import assignable
 from synthc.compiler.diagnostics import catalogue as problems
-from synthc.compiler.parse.words import FORMS, NOT_YET_NAMES
+from synthc.compiler.parse.words import FORMS, SOURCES
 from synthc.compiler.types import Field
 
 _EMBEDDING = "embedding"
+THIS = "this"
+"""What SQL over all rows of a chain calls them."""
 
 
-def check_step(scope: Scope, node: ast.Step) -> typed.Step | None:
+_PLAIN = ("where", "select", "limit", "unnest", "dedup")
+"""The steps that use nothing and need no name."""
+
+
+def check_step(scope: Scope, node: ast.Step | ast.SqlStep) -> typed.Step | None:
     """The step with everything resolved, and the scope as it leaves it; None where it does not hold."""
+    if isinstance(node, ast.SqlStep):
+        return _whole(scope, node)
     for word, said in (("using", node.usings), ("as", node.aliases)):
         if len(said) > 1:
             scope.report(problems.SaidTwice(span=said[1].span, word=word))
             return None
     callee = str(node.call.callee)
-    if callee in ("where", "select", "limit"):
-        for word, said in (("using", node.usings), ("as", node.aliases)):
-            if said:
-                scope.report(problems.NothingToUse(span=said[0].span, word=word, callee=callee))
-                return None
-    match callee:
-        case "where":
-            return _where(scope, node)
-        case "select":
-            return _select(scope, node)
-        case "limit":
-            count = scope.count(node.call, "limit")
-            return None if count is None else typed.Limit(count, node.span)
-        case "embed":
-            return _embed(scope, node)
-        case _ if callee not in scope.known.tasks:
-            _no_step(scope, node.call, callee)
+    for word, said in (("using", node.usings), ("as", node.aliases)):
+        if said and (callee in _PLAIN or (callee == "draw" and word == "using")):
+            scope.report(problems.NothingToUse(span=said[0].span, word=word, callee=callee))
             return None
-        case _:
-            task = scope.known.tasks[callee]
-            scope.columns_known = task is not None
-            return _task(scope, node, task) if task else None
+    if callee in _STEPS:
+        return _STEPS[callee](scope, node)
+    if callee not in scope.known.tasks:
+        _no_step(scope, node.call, callee)
+        return None
+    task = scope.known.tasks[callee]
+    scope.columns_known = task is not None
+    return _task(scope, node, task) if task else None
 
 
 def _no_step(scope: Scope, node: ast.Call, callee: str) -> None:
     scope.columns_known = False
-    if callee in NOT_YET_NAMES:
-        scope.report(problems.NotYet(span=node.callee.span, word=callee))
-    elif callee in ("read", "rows"):
+    if callee in SOURCES:
         form = f"table {scope.table} = {FORMS[callee]}"
         scope.report(problems.WrongCall(span=node.span, callee=callee, form=form))
     else:
-        steps = tuple(name for name in FORMS if name not in ("read", "rows"))
+        steps = tuple(name for name in FORMS if name not in SOURCES)
         near = str(node.callee.names[0].text)
         scope.report(
             problems.UnknownDeclaration(
@@ -66,17 +65,19 @@ def _no_step(scope: Scope, node: ast.Call, callee: str) -> None:
         )
 
 
-def check_names_only(scope: Scope, node: ast.Step) -> None:
+def check_names_only(scope: Scope, node: ast.Step | ast.SqlStep) -> None:
     """Check what can be checked of a step whose columns are unknown."""
+    if isinstance(node, ast.SqlStep):
+        return
     callee = str(node.call.callee)
-    if callee not in ("where", "select", "limit", "embed", *scope.known.tasks):
+    if callee not in (*_STEPS, *scope.known.tasks):
         _no_step(scope, node.call, callee)
     for name in node.usings:
         known = tuple(scope.known.embedders) if callee == "embed" else scope.known.backends
         kind = "embedder" if callee == "embed" else "backend"
-        if name.text not in known and (callee == "embed" or callee in scope.known.tasks):
+        if str(name) not in known and (callee == "embed" or callee in scope.known.tasks):
             scope.report(
-                problems.UnknownDeclaration(span=name.span, kind=kind, name=name.text, known=known)
+                problems.UnknownDeclaration(span=name.span, kind=kind, name=str(name), known=known)
             )
 
 
@@ -143,8 +144,148 @@ def _embed(scope: Scope, node: ast.Step) -> typed.Embed | None:
     return typed.Embed(path, embedder, dimensions, column, node.span)
 
 
-def _task(scope: Scope, node: ast.Step, task: typed.Task) -> typed.TaskStep | None:
-    given = bind_arguments(scope, node, task)
+def _limit(scope: Scope, node: ast.Step) -> typed.Limit | None:
+    count = scope.count(node.call, "limit", ("per",))
+    if count is None:
+        return None
+    match node.call.arguments[1:]:
+        case ():
+            return typed.Limit(count, None, node.span)
+        case (ast.Argument(_, ast.Path() as value),):
+            path = scope.path(value)
+            if path is None or not _is_label(scope, path, value):
+                return None
+            return typed.Limit(count, path, node.span)
+        case _:
+            scope.wrong("limit", node.call.span)
+            return None
+
+
+def _is_label(scope: Scope, path: typed.Path, value: ast.Path) -> bool:
+    found = types.required(scope.type_of(path))
+    if isinstance(found, types.Text | types.Int | types.Bool | types.Choice):
+        return True
+    scope.report(
+        problems.WrongType(
+            span=value.span,
+            what="what is counted per",
+            expected="a choice, text, int or bool",
+            found=types.name(found),
+        )
+    )
+    return False
+
+
+def _dedup(scope: Scope, node: ast.Step) -> typed.Dedup | None:
+    paths: list[typed.Path] = []
+    for argument in node.call.arguments:
+        if argument.name or argument.alias or not isinstance(argument.value, ast.Path):
+            scope.wrong("dedup", node.call.span)
+            return None
+        path = scope.path(argument.value)
+        if path is None:
+            return None
+        paths.append(path)
+    if not paths:
+        scope.wrong("dedup", node.call.span)
+        return None
+    return typed.Dedup(tuple(paths), node.span)
+
+
+def _unnest(scope: Scope, node: ast.Step) -> typed.Unnest | None:
+    scope.columns_known = False
+    match node.call.arguments:
+        case (ast.Argument(None, ast.Path() as value, _, alias),):
+            path = scope.path(value)
+        case _:
+            scope.wrong("unnest", node.call.span)
+            return None
+    if path is None:
+        return None
+    found = types.required(scope.type_of(path))
+    if isinstance(found, types.Chat):
+        found = types.MESSAGES
+    if not isinstance(found, types.ListOf):
+        scope.report(
+            problems.WrongType(
+                span=value.span,
+                what="what is unnested",
+                expected="a list",
+                found=types.name(found),
+            )
+        )
+        return None
+    column = alias.text if alias else path[-1]
+    if len(path) == 1:
+        # The list is gone: its elements stand in its place.
+        columns = {n: t for n, t in scope.columns.items() if n != path[0]}
+        taken, scope.columns = scope.columns, columns
+        if scope.taken(column, alias.span if alias else value.span):
+            return None
+        names = [column if name == path[0] else name for name in taken]
+        scope.columns = {name: columns.get(name, found.element) for name in names}
+    elif scope.taken(column, alias.span if alias else value.span, "name it: `… as name`"):
+        return None
+    else:
+        scope.columns[column] = found.element
+    scope.columns_known = True
+    return typed.Unnest(path, column, node.span)
+
+
+def _draw(scope: Scope, node: ast.Step) -> typed.Draw | None:
+    scope.columns_known = False
+    count = scope.count(node.call, "draw", ("from",))
+    if count is None:
+        return None
+    match node.call.arguments[1:]:
+        case (ast.Argument(_, ast.Path() as value),):
+            name = str(value)
+        case _:
+            scope.wrong("draw", node.call.span)
+            return None
+    if name not in scope.known.tables:
+        scope.report(
+            problems.UnknownDeclaration(
+                span=value.span, kind="table", name=name, known=tuple(scope.known.tables)
+            )
+        )
+        return None
+    table = scope.known.tables[name]
+    column = node.aliases[0].text if node.aliases else name
+    place = node.aliases[0].span if node.aliases else value.span
+    if table is None or scope.taken(column, place, "name what is drawn: `as shots`"):
+        return None
+    scope.columns[column] = types.ListOf(types.Record(table.columns))
+    scope.columns_known = True
+    return typed.Draw(count, name, column, node.span)
+
+
+def _whole(scope: Scope, node: ast.SqlStep) -> typed.Whole | None:
+    scope.columns_known = False
+    fields = tuple(Field(name, type_) for name, type_ in scope.columns.items())
+    scope.binder.define(THIS, fields)
+    names = (*scope.known.tables, THIS)
+    tables = {name.lower(): table for name, table in scope.known.tables.items()}
+    needed = scope.binder.query_tables(node.text)
+    if any(tables.get(name.lower(), ...) is None for name in needed):
+        return None
+    around = Surroundings("the query", {}, scope.known.parameters, names)
+    bound = scope.binder.query(node.text, around, scope.report)
+    if bound is None:
+        return None
+    scope.columns = {field.name: field.type for field in bound.fields}
+    if node.key and not scope.has(node.key, scope.columns):
+        return None
+    scope.columns_known = True
+    return typed.Whole(bound, node.key.text if node.key else None, node.span)
+
+
+def _task(scope: Scope, node: ast.Step, declared: typed.Task) -> typed.TaskStep | None:
+    given, given_holds = bind_arguments(scope, node, declared)
+    if not given_holds and any(parameter.constant for parameter in declared.parameters):
+        scope.columns_known = False  # which columns it makes depends on what does not hold
+        return None
+    task = declared.with_given(given)
     backend: str | None = None
     sound = True
     if node.usings and not task.asks:
@@ -170,10 +311,21 @@ def _task(scope: Scope, node: ast.Step, task: typed.Task) -> typed.TaskStep | No
             elif scope.taken(name, node.call.callee.span, _own_name(name)):
                 return None
             scope.columns[name] = type_
-    if not sound or given is None:
+    if not sound or not given_holds:
         return None
     return typed.TaskStep(task, given, backend, alias.text if alias else None, node.span)
 
 
 def _own_name(column: str) -> str:
     return f"give the step's columns a name of their own: `as step2` (then `step2.{column}`)"
+
+
+_STEPS: Mapping[str, Callable[[Scope, ast.Step], typed.Step | None]] = {
+    "where": _where,
+    "select": _select,
+    "limit": _limit,
+    "embed": _embed,
+    "unnest": _unnest,
+    "dedup": _dedup,
+    "draw": _draw,
+}

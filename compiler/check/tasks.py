@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from synthc.compiler import ast, typed, types
-from synthc.compiler.check import templates as template_checks
+from synthc.compiler.check import guards, templates
+from synthc.compiler.check.asks import check_ask
+from synthc.compiler.check.mutations import can_see
+from synthc.compiler.check.samples import check_sample
 from synthc.compiler.check.sql import Binder
-from synthc.compiler.check.sql_problems import Surroundings
+from synthc.compiler.check.task_scope import Known, TaskScope
 from synthc.compiler.check.values import assignable, described, resolve_type, resolve_value
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
-from synthc.compiler.parse.words import NOT_YET_NAMES, NOT_YET_PRODUCERS
 from synthc.compiler.span import Span
+from synthc.compiler.typed import Guard
 from synthc.compiler.types import Type
 
 Report = Callable[[Problem], None]
 
 MODEL_NAME = "model_name"
+ROUND = "round"
+"""What a loop calls the number of its round."""
 
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What a task may refer to outside of itself: backends by name, the spec's parameters by type."""
-
-    backends: tuple[str, ...]
-    parameters: Mapping[str, Type]
+KINDS = ("mutations", "backend")
+"""The types of parameters that take declarations."""
 
 
 def check_task(node: ast.Task, known: Known, binder: Binder, report: Report) -> typed.Task | None:
@@ -42,34 +41,22 @@ def check_task(node: ast.Task, known: Known, binder: Binder, report: Report) -> 
 class _Checker:
     def __init__(self, node: ast.Task, known: Known, binder: Binder, report: Report) -> None:
         self.node = node
-        self.known = known
-        self.binder = binder
         self.sound = True
         self.signature_known = True
         self._report = report
         self.parameters: dict[str, typed.Parameter] = {}
-        self.columns: dict[str, Type] = {}
-        self.spans: dict[str, ast.Name] = {}
-        self.used: set[str] = set()
-        self.later = frozenset(c.name.text for p in node.produces for c in p.columns)
+        later = frozenset(c.name.text for p in node.produces for c in p.columns)
+        owner = f"the task `{node.name.text}`"
+        self.scope = TaskScope(owner, known, self.parameters, binder, self.report, later)
 
     def report(self, problem: Problem) -> None:
         self.sound = self.sound and problem.severity == "warning"
-        if isinstance(problem, problems.UnknownColumn) and problem.name in self.later:
-            advice = (
-                f"`{problem.name}` is made further down: move its `out` or `let` above this one"
-            )
-            problem = dataclasses.replace(problem, advice=advice)
         self._report(problem)
-
-    @property
-    def owner(self) -> str:
-        return f"the task `{self.node.name.text}`"
 
     def task(self) -> typed.Task | None:
         for parameter in self.node.parameters:
             self.parameter(parameter)
-        inputs = [column for node in self.node.inputs if (column := self.column(node))]
+        inputs = [c for node in self.node.inputs if (c := self.column(self.scope, node, ()))]
         produces = [made for node in self.node.produces if (made := self.produce(node))]
         if not any(p.keyword == "out" for p in self.node.produces):
             self.report(problems.NoOutput(span=self.node.name.span, task=self.node.name.text))
@@ -77,61 +64,120 @@ class _Checker:
             self.warn_unused(inputs)
         if not self.signature_known:
             return None
+        description = self.node.description
         return typed.Task(
             name=self.node.name.text,
             span=self.node.name.span,
-            parameters=tuple(self.parameters.values()),
+            parameters=tuple(self.finished(p) for p in self.parameters.values()),
             inputs=tuple(inputs),
             produces=tuple(produces),
+            description=description.text.strip() if description else "",
+            tags=tuple(tag.text for tag in self.node.tags),
         )
 
     def warn_unused(self, inputs: list[typed.Column]) -> None:
+        used = self.scope.uses.names
         for kind, things in (("input", inputs), ("parameter", self.parameters.values())):
             for thing in things:
-                if thing.name not in self.used:
+                if thing.name not in used:
                     self.report(problems.Unused(span=thing.span, kind=kind, name=thing.name))
+
+    # Parameters
+
+    def finished(self, parameter: typed.Parameter) -> typed.Parameter:
+        """The parameter with what the task turned out to do with it."""
+        uses = self.scope.uses
+        constant = parameter.name in uses.constants
+        if constant and isinstance(parameter.default, typed.Sample):
+            self.report(problems.NotConstant(span=parameter.default.span, name=parameter.name))
+        count = parameter.name in uses.counts
+        if count and isinstance(parameter.default, int) and parameter.default < 0:
+            what, wanted = f"the default of `{parameter.name}`, a count,", "a whole number from 0"
+            found = str(parameter.default)
+            self.report(
+                problems.BadValue(span=parameter.span, what=what, wanted=wanted, found=found)
+            )
+        sees = uses.seen.get(parameter.name, {})
+        default = self.scope.known.mutations.get(str(parameter.default))
+        if parameter.kind == "mutations" and default is not None:
+            can_see(default, sees, parameter.span, self.report)
+        return dataclasses.replace(parameter, constant=constant, count=count, sees=sees)
 
     def parameter(self, node: ast.Parameter) -> None:
         name = node.name.text
         if name in self.parameters:
+            first = self.parameters[name].span
             self.report(
                 problems.DuplicateDeclaration(
-                    span=node.name.span,
-                    kind="parameter",
-                    name=name,
-                    first=self.parameters[name].span,
+                    span=node.name.span, kind="parameter", name=name, first=first
                 )
             )
             return
-        type_ = resolve_type(node.type, self.report)
-        default = None
-        if type_ and node.default is not None:
-            if isinstance(node.default, ast.Path) and str(node.default) in NOT_YET_PRODUCERS:
-                self.sound = False  # the parser said so
-            else:
-                what = f"the default of `{name}`"
-                default = resolve_value(node.default, type_, what, self.report)
-        if type_ is None or (node.default is not None and default is None):
-            # Known all the same, so that its uses are not reported too.
-            self.signature_known = self.signature_known and type_ is not None
-            self.parameters[name] = typed.Parameter(
-                name, type_ or types.Text(), True, None, node.name.span
-            )
+        span = node.name.span
+        if isinstance(node.type, ast.NamedType) and node.type.name.text in KINDS:
+            kind = node.type.name.text
+            default, has = self.declaration(node, kind), node.default is not None
+            self.parameters[name] = typed.Parameter(name, types.Text(), has, default, span, kind)
             return
-        value = default[0] if default else None
+        type_ = resolve_type(node.type, self.report)
+        self.signature_known = self.signature_known and type_ is not None
+        if type_ is None:  # known all the same, so that its uses are not reported too
+            self.parameters[name] = typed.Parameter(name, types.Text(), True, None, span)
+            return
+        default = self.default(node, type_)
         self.parameters[name] = typed.Parameter(
-            name, type_, default is not None, value, node.name.span
+            name, type_, node.default is not None, default[0] if default else None, span
         )
 
-    def column(self, node: ast.Column) -> typed.Column | None:
+    def default(self, node: ast.Parameter, type_: Type) -> tuple[object] | None:
+        if node.default is None:
+            return None
+        if isinstance(node.default, ast.Sample):
+            name, files = node.name.text, self.scope.known.files
+            scope = self.scope
+            made = check_sample(node.default, name, type_, files, scope.constant, self.report)
+            return (made,) if made else None
+        what = f"the default of `{node.name.text}`"
+        return resolve_value(node.default, type_, what, self.report)
+
+    def declaration(self, node: ast.Parameter, kind: str) -> str | None:
+        """The name of the backend or set that a parameter has by default."""
+        known = self.scope.known
+        options = known.backends if kind == "backend" else tuple(known.mutations)
+        match node.default:
+            case None:
+                return None
+            case ast.Path() as path if str(path) in options:
+                return str(path)
+            case ast.Path() as path:
+                self.report(
+                    problems.UnknownDeclaration(
+                        span=path.span, kind=kind, name=str(path), known=options
+                    )
+                )
+            case other:
+                what = f"the default of `{node.name.text}`"
+                found = "a draw" if isinstance(other, ast.Sample) else described(other)
+                wanted = f"the name of a declaration, `{kind} name {{ … }}`"
+                self.report(
+                    problems.BadValue(span=other.span, what=what, wanted=wanted, found=found)
+                )
+        return None
+
+    # Columns
+
+    def column(self, scope: TaskScope, node: ast.Column, guard: Guard) -> typed.Column | None:
         """A column that comes into being, if its name is free and its type is one."""
         name = node.name.text
         type_ = resolve_type(node.type, self.report)
-        first = next((n for n in self.spans if n.lower() == name.lower()), None)
+        own = guards.resolve(node.guard, self.parameters, self.names(scope), self.report)
+        self.guarded(node.guard)
+        guard = (*guard, *(own or ()))
+        first = scope.first(name, guard)
         if first is not None:
             self.report(
                 problems.ColumnTwice(
-                    span=node.name.span, name=name, owner=self.owner, first=self.spans[first].span
+                    span=node.name.span, name=name, owner=scope.owner, first=first.span
                 )
             )
             self.signature_known = False
@@ -142,214 +188,246 @@ class _Checker:
                     span=self.parameters[name].span, name=name, column=node.name.span
                 )
             )
-        self.spans[name] = node.name
-        self.signature_known = self.signature_known and type_ is not None
-        self.columns[name] = type_ or types.Text()
-        return typed.Column(name, type_, node.name.span) if type_ else None
+        self.signature_known = self.signature_known and type_ is not None and own is not None
+        made = typed.Column(name, type_ or types.Text(), node.name.span, guard)
+        other = next((c for c in scope.columns if c.name == name and c.type != made.type), None)
+        if other is not None:
+            self.report(
+                problems.WrongType(
+                    span=node.type.span,
+                    what=f"`{name}`, declared {guards.written(other.guard)} too,",
+                    expected=types.name(other.type),
+                    found=types.name(made.type),
+                )
+            )
+        scope.columns.append(made)
+        return made if type_ else None
 
-    @property
-    def visible_parameters(self) -> dict[str, Type]:
-        """The spec's parameters, hidden by the task's."""
-        return {**self.known.parameters, **{name: p.type for name, p in self.parameters.items()}}
+    def names(self, scope: TaskScope) -> tuple[str, ...]:
+        return tuple(column.name for column in scope.columns)
 
-    def scope(self) -> dict[str, Type]:
-        """What a template sees: parameters and columns."""
-        return {**self.visible_parameters, **self.columns}
+    def guarded(self, nodes: tuple[ast.Condition, ...]) -> None:
+        for node in nodes:
+            self.scope.uses.names.add(node.parameter.text)
+            self.scope.uses.constants.add(node.parameter.text)
+
+    # What makes them
 
     def produce(self, node: ast.Produce) -> typed.Produce | None:
-        before = dict(self.columns)
-        producer = self.producer(node)
-        columns = [column for c in node.columns if (column := self.column(c))]
-        if len(columns) != len(node.columns):
+        return self.produce_in(self.scope, node, ())
+
+    def produce_in(self, scope: TaskScope, node: ast.Produce, outer: Guard) -> typed.Produce | None:
+        """One `let` or `out`; its columns join the scope."""
+        own = guards.resolve(node.guard, self.parameters, self.names(scope), self.report)
+        self.guarded(node.guard)
+        guard = (*outer, *(own or ()))
+        producer = self.made(scope, node, guard)
+        columns = [c for part in node.columns if (c := self.column(scope, part, guard))]
+        if len(columns) != len(node.columns) or own is None:
+            self.signature_known = self.signature_known and own is not None
             return None
-        if producer is None or not self.fits(node, producer, columns, before):
+        if producer is None:
             # Its columns are known all the same; the spec has an error, so nothing will make them.
             asks = isinstance(node.producer, ast.Ask)
-            producer = typed.Ask("", None, None, "json", ()) if asks else typed.Constant(None)
-        return typed.Produce(node.keyword == "out", tuple(columns), producer, node.span)
+            contract = typed.Contract("json")
+            producer = typed.Ask("", None, None, contract, ()) if asks else typed.Constant(None)
+        public = node.keyword == "out"
+        return typed.Produce(public, tuple(columns), producer, node.span, guard)
 
-    def producer(self, node: ast.Produce) -> typed.Producer | None:
+    def made(self, scope: TaskScope, node: ast.Produce, guard: Guard) -> typed.Producer | None:
+        """What makes the columns, if it makes what they are declared to be."""
+        producer = self.producer(scope, node, guard)
+        return producer if producer and self.fits(scope, node, producer, guard) else None
+
+    def producer(self, scope: TaskScope, node: ast.Produce, guard: Guard) -> typed.Producer | None:
         match node.producer:
-            case ast.Ask():
-                return self.ask(node, node.producer)
+            case ast.Ask() as ask:
+                return check_ask(scope, node, ask, guard)
             case ast.Sql(text):
-                around = Surroundings(self.owner, self.columns, self.visible_parameters)
-                bound = self.binder.expression(text, around, self.report)
+                bound = scope.binder.expression(text, scope.around(guard), scope.report)
                 if bound is None:
                     return None
-                self.used |= {path[0] for path in bound.paths} | {p[0] for p in bound.parameters}
+                self.use(bound)
                 return typed.Sql(bound)
             case ast.String() as template:
-                reads = self.template(template, has_format=False)
+                reads = templates.check(
+                    template,
+                    scope.names(guard),
+                    has_format=False,
+                    report=scope.report,
+                    later=scope.later,
+                )
+                scope.uses.names.update(reads or ())
                 return None if reads is None else typed.Template(template.text, reads)
             case ast.Path() as path:
-                return self.copy(path)
+                name = scope.column(path, guard)
+                return typed.Copy(name) if name else None
             case ast.ParameterValue(name, span):
-                return self.copy_parameter(name, span)
+                parameter = scope.parameter(name, span, guard)
+                return typed.Copy(parameter) if parameter else None
             case ast.Apply(function, _, span):
                 name = str(function)
                 self.report(problems.WrongCall(span=span, callee=name, form=f'sql "{name}(…)"'))
                 return None
-            case ast.Literal() | ast.ListValue():
-                if len(node.columns) != 1:
-                    return self.one_column(node)
+            case other if len(node.columns) != 1:
+                return self.one_column(node, other)
+            case ast.Sample() as sample:
+                return self.sample(scope, node, sample)
+            case ast.Repeat() as repeat:
+                return self.repeat(scope, node, repeat, guard)
+            case literal:
                 type_ = resolve_type(node.columns[0].type, lambda _problem: None)
                 if type_ is None:
                     return None
                 what = f"`{node.columns[0].name.text}`"
-                value = resolve_value(node.producer, type_, what, self.report)
+                value = resolve_value(literal, type_, what, self.report)
                 return typed.Constant(value[0]) if value else None
 
-    def one_column(self, node: ast.Produce) -> None:
+    def use(self, bound: typed.Bound) -> None:
+        """Note what SQL reads."""
+        names = {path[0] for path in bound.paths} | {name for name, _, _ in bound.parameters}
+        self.scope.uses.names |= names
+
+    def one_column(self, node: ast.Produce, producer: ast.Producer) -> None:
         names = ", ".join(column.name.text for column in node.columns)
+        match producer:
+            case ast.Sql() | ast.Ask():
+                found = "SQL"
+            case ast.Sample():
+                found = "a draw"
+            case ast.Repeat():
+                found = "a loop"
+            case value:
+                found = described(value)
         self.report(
             problems.BadValue(
-                span=_producer_span(node.producer),
+                span=_producer_span(producer),
                 what=f"`({names})`",
                 wanted="made by one `ask`",
-                found="SQL"
-                if isinstance(node.producer, ast.Ask | ast.Sql)
-                else described(node.producer),
+                found=found,
                 advice="give each column an `out` of its own",
             )
         )
 
-    def copy(self, path: ast.Path) -> typed.Producer | None:
-        name = path.names[0].text
-        if len(path.names) > 1:
-            form = f'sql "{path}"'
-            self.report(problems.WrongCall(span=path.span, callee=str(path), form=form))
+    def sample(
+        self, scope: TaskScope, node: ast.Produce, sample: ast.Sample
+    ) -> typed.Sample | None:
+        column = node.columns[0]
+        type_ = resolve_type(column.type, lambda _problem: None)
+        if type_ is None:
             return None
-        if name in NOT_YET_PRODUCERS:
-            return None  # the parser said so
-        if name not in self.columns:
-            advice = None
-            if name in self.visible_parameters:
-                advice = f"a parameter is written with a `$`: `${name}`"
-            self.report(
-                problems.UnknownColumn(
-                    span=path.span,
-                    owner=self.owner,
-                    name=name,
-                    known=tuple(self.columns),
-                    advice=advice,
-                )
-            )
-            return None
-        self.used.add(name)
-        return typed.Copy(name)
+        files = scope.known.files
+        return check_sample(sample, column.name.text, type_, files, scope.constant, scope.report)
 
-    def copy_parameter(self, name: str, span: Span) -> typed.Producer | None:
-        if name not in self.visible_parameters:
-            self.report(
-                problems.UnknownParameter(
-                    span=span,
-                    name=name,
-                    known=tuple(self.visible_parameters),
-                    columns=tuple(self.columns),
-                )
-            )
-            return None
-        self.used.add(name)
-        return typed.Copy(name)
+    # Loops
 
-    def template(self, template: ast.String, *, has_format: bool) -> tuple[str, ...] | None:
-        reads = template_checks.check(
-            template, self.scope(), has_format=has_format, report=self.report, later=self.later
-        )
-        self.used.update(reads or ())
-        return reads
-
-    def ask(self, node: ast.Produce, ask: ast.Ask) -> typed.Ask | None:
-        for word, said in (("system", ask.systems), ("using", ask.backends), ("as", ask.contracts)):
-            if len(said) > 1:
-                self.report(problems.SaidTwice(span=said[1].span, word=word))
-        contract = self.contract(node, ask)
-        has_format = contract != "text"
-        reads = self.template(ask.template, has_format=has_format)
-        system = ask.systems[0] if ask.systems else None
-        system_reads = self.template(system, has_format=has_format) if system else ()
-        backend = ask.backends[0] if ask.backends else None
-        if backend and backend.text not in self.known.backends:
-            self.report(
-                problems.UnknownDeclaration(
-                    span=backend.span, kind="backend", name=backend.text, known=self.known.backends
-                )
-            )
+    def repeat(
+        self, scope: TaskScope, node: ast.Produce, loop: ast.Repeat, guard: Guard
+    ) -> typed.Repeat | None:
+        declared = resolve_type(node.columns[0].type, lambda _problem: None)
+        times = scope.count(loop.times, "`repeat`")
+        start = self.start(scope, loop, guard)
+        outside = scope.inside(())  # the variable must differ from what is there
+        variable = self.column(outside, loop.variable, guard)
+        if variable is None or declared is None:
             return None
-        if contract is None or reads is None or system_reads is None:
+        round_ = typed.Column(ROUND, types.Int(), loop.span, guard)
+        inner = scope.inside((variable, round_))
+        produces = [self.produce_in(inner, part, guard) for part in loop.produces]
+        optional = ast.MaybeType(loop.variable.type, loop.variable.type.span)
+        column = dataclasses.replace(loop.variable, type=optional)
+        span = _producer_span(loop.next)
+        step = ast.Produce("let", (column,), False, loop.next, (), span)
+        following = self.made(inner, step, guard)
+        until = None
+        if loop.until is not None:
+            until = scope.binder.condition(loop.until, inner.around(guard), inner.report)
+            if until:
+                self.use(until)
+        collect = not assignable(variable.type, declared)
+        if collect and not self.collects(node, variable.type, declared):
             return None
-        return typed.Ask(
-            ask.template.text,
-            system.text if system else None,
-            backend.text if backend else None,
-            contract,
-            tuple(dict.fromkeys((*reads, *system_reads))),
+        if (
+            times is None
+            or start is None
+            or following is None
+            or None in produces
+            or (loop.until is not None and until is None)
+        ):
+            return None
+        next_column = typed.Column(variable.name, types.maybe(variable.type), span)
+        return typed.Repeat(
+            times,
+            variable,
+            start,
+            until,
+            tuple(p for p in produces if p is not None),
+            typed.Produce(False, (next_column,), following, span),
+            collect,
         )
 
-    def contract(self, node: ast.Produce, ask: ast.Ask) -> str | None:
-        silent: list[Problem] = []
-        found = [resolve_type(column.type, silent.append) for column in node.columns]
-        if silent or None in found:
-            return "json"  # the types are reported where the columns are
-        declared = [type_ for type_ in found if type_ is not None]
-        plain = len(declared) == 1 and isinstance(types.required(declared[0]), types.Text)
-        if not ask.contracts:
-            return "text" if plain and not node.tuple_ else "json"
-        name = ask.contracts[0]
-        if name.text in NOT_YET_NAMES:
-            self.report(problems.NotYet(span=name.span, word=name.text))
-            return None
-        if name.text not in ("text", "json") or (name.text == "text" and not plain):
-            self.report(
-                problems.ContractCannotFill(
-                    span=name.span,
-                    contract=name.text,
-                    types=tuple(types.name(type_) for type_ in declared),
-                )
+    def start(
+        self, scope: TaskScope, loop: ast.Repeat, guard: Guard
+    ) -> typed.Copy | typed.Constant | None:
+        step = ast.Produce("let", (loop.variable,), False, loop.start, (), loop.start.span)
+        made = self.made(scope, step, guard)
+        if made is None or isinstance(made, typed.Copy | typed.Constant):
+            return made
+        what, wanted = "what a loop starts with", "a column, a `$parameter` or a literal"
+        if isinstance(made, typed.Template) and not made.reads and "{" not in made.template:
+            return typed.Constant(made.template)
+        found = described(loop.start)
+        advice = "make it in a `let` before the loop"
+        self.report(
+            problems.BadValue(
+                span=loop.start.span, what=what, wanted=wanted, found=found, advice=advice
             )
-            return None
-        return name.text
+        )
+        return None
+
+    def collects(self, node: ast.Produce, variable: Type, declared: Type) -> bool:
+        """Whether the column is a list of what the loop's variable is; reports where it is not."""
+        inner = types.required(declared)
+        if isinstance(inner, types.ListOf) and assignable(variable, inner.element):
+            return True
+        one = types.name(types.required(variable))
+        self.report(
+            problems.WrongType(
+                span=node.columns[0].type.span,
+                what=f"`{node.columns[0].name.text}`",
+                expected=f"{one}` (the last value) or `{one}[]",
+                found=types.name(declared),
+            )
+        )
+        return False
+
+    # Types
 
     def fits(
-        self,
-        node: ast.Produce,
-        producer: typed.Producer,
-        columns: list[typed.Column],
-        before: Mapping[str, Type],
+        self, scope: TaskScope, node: ast.Produce, producer: typed.Producer, guard: Guard
     ) -> bool:
         """Whether what is made has the type that is declared."""
         match producer:
-            case typed.Ask():
-                for column in columns:
-                    if isinstance(types.required(column.type), types.Vector | types.Other):
-                        self.report(
-                            problems.ContractCannotFill(
-                                span=column.span,
-                                contract=producer.contract,
-                                types=(types.name(column.type),),
-                            )
-                        )
-                return True
             case typed.Sql(bound):
                 found = bound.fields[0].type
             case typed.Template():
                 found = types.Text()
             case typed.Copy(name):
-                found = {**self.scope(), **before}[name]
-            case typed.Constant():
+                found = scope.names(guard)[name]
+            case _:
                 return True
-        if len(columns) != 1:
-            self.one_column(node)
+        if len(node.columns) != 1:
+            self.one_column(node, node.producer)
             return False
-        column = columns[0]
-        if assignable(found, column.type):
+        column = node.columns[0]
+        declared = resolve_type(column.type, lambda _problem: None)
+        if declared is None or assignable(found, declared):
             return True
         self.report(
             problems.WrongType(
                 span=_producer_span(node.producer),
-                what=f"`{column.name}`",
-                expected=types.name(column.type),
+                what=f"`{column.name.text}`",
+                expected=types.name(declared),
                 found=types.name(found),
             )
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from synthc.compiler import ast, typed, types
@@ -29,7 +30,13 @@ def check_test(scope: Scope, node: ast.Test) -> typed.Test | None:
     task = scope.known.tasks[name]
     if task is None:
         return None
-    literal = [a for a in (*node.call.arguments, *node.given) if isinstance(a.value, ast.Path)]
+    kinds = {parameter.name: parameter.kind for parameter in task.open}
+    literal = [
+        argument
+        for argument in (*node.call.arguments, *node.given)
+        if isinstance(argument.value, ast.Path)
+        and kinds.get(argument.name.text if argument.name else "", "value") == "value"
+    ]
     for argument in literal:
         scope.report(
             problems.BadValue(
@@ -57,11 +64,16 @@ def check_test(scope: Scope, node: ast.Test) -> typed.Test | None:
     arguments = (*node.call.arguments, *node.given)
     call = ast.Call(node.call.callee, arguments, brackets=True, span=node.call.span)
     step = ast.Step(call, (), (), node.span)
-    given = bind_arguments(scope, step, task)
+    # A test may give what a table could hold, and a task refuses.
+    nullable = tuple(replace(c, type=types.maybe(c.type)) for c in task.inputs)
+    given, sound = bind_arguments(scope, step, replace(task, inputs=nullable))
+    if not sound:
+        return None
+    task = task.with_given(given)
     replies, repeats = _replies(scope, node, task)
     expected = _expected(scope, node, task)
     fails = _fails(scope, node)
-    if given is None or replies is None or expected is None or fails is None:
+    if replies is None or expected is None or fails is None:
         return None
     bound = typed.TaskStep(task, given, None, None, node.span)
     return typed.Test(node.title.text, bound, replies, repeats, expected, fails, node.span)
@@ -87,8 +99,7 @@ def _replies(
 ) -> tuple[dict[str, tuple[str | None, ...]] | None, frozenset[str]]:
     asks = {
         column.name: produce.columns[0].name
-        for produce in task.produces
-        if isinstance(produce.producer, typed.Ask)
+        for produce, _ in typed.asking(task.produces)
         for column in produce.columns
     }
     replies: dict[str, tuple[str | None, ...]] = {}

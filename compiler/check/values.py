@@ -11,7 +11,6 @@ from typing import Any
 from synthc.compiler import ast, types
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem, nearest
-from synthc.compiler.parse.words import NOT_YET_NAMES
 from synthc.compiler.types import Type
 
 Report = Callable[[Problem], None]
@@ -22,6 +21,9 @@ NAMED: dict[str, Type] = {
     "float": types.Float(),
     "bool": types.Bool(),
     "json": types.Json(),
+    "chat": types.Chat(),
+    "image": types.Image(),
+    "audio": types.Audio(),
 }
 _OTHER_LANGUAGES = {
     "string": "text",
@@ -55,17 +57,11 @@ def resolve_type(expression: ast.TypeExpression, report: Report) -> Type | None:
         case ast.NamedType(name, span):
             if name.text in NAMED:
                 return NAMED[name.text]
-            if name.text in NOT_YET_NAMES:
-                report(problems.NotYet(span=span, word=name.text))
-            else:
-                meant = _OTHER_LANGUAGES.get(name.text.lower())
-                if meant is None and not nearest(name.text, NAMED):
-                    meant = _OTHER_LANGUAGES.get(nearest(name.text, _OTHER_LANGUAGES) or "")
-                report(
-                    problems.UnknownType(
-                        span=span, name=name.text, meant=meant, known=(*NAMED, "vector[n]")
-                    )
-                )
+            meant = _OTHER_LANGUAGES.get(name.text.lower())
+            if meant is None and not nearest(name.text, NAMED):
+                meant = _OTHER_LANGUAGES.get(nearest(name.text, _OTHER_LANGUAGES) or "")
+            known = (*NAMED, "vector[n]")
+            report(problems.UnknownType(span=span, name=name.text, meant=meant, known=known))
             return None
         case ast.ChoiceType(values, span):
             found = tuple(v.text if isinstance(v, ast.String) else v.value for v in values)
@@ -135,6 +131,8 @@ def described(value: ast.Value) -> str:
             return f"`${name}`"
         case ast.Apply(function):
             return f"`{function}(…)`"
+        case ast.RecordValue():
+            return "a record"
         case _:
             return f"the column `{value}`"
 
@@ -151,7 +149,9 @@ def resolve_value(value: ast.Value, type_: Type, what: str, report: Report) -> t
             if isinstance(inner, types.ListOf):
                 items = [resolve_value(item, inner.element, what, report) for item in value.items]
                 return None if None in items else ([item[0] for item in items if item],)
-            found = ...
+            found = _data(value)
+        case ast.RecordValue():
+            found = _data(value)
         case _:
             found = ...
     if found is not ...:
@@ -168,6 +168,27 @@ def resolve_value(value: ast.Value, type_: Type, what: str, report: Report) -> t
         )
     )
     return None
+
+
+def _data(value: ast.Value | ast.TypeExpression) -> Any:
+    """Lists and records as Python has them; `...` where a part is no literal."""
+    match value:
+        case ast.String(text):
+            return text
+        case ast.Literal(literal):
+            return literal
+        case ast.ChoiceType((one,)):
+            return _data(one)
+        case ast.NamedType(name) if name.text in ("true", "false", "null"):
+            return {"true": True, "false": False, "null": None}[name.text]
+        case ast.ListValue(items):
+            parts = [_data(item) for item in items]
+            return ... if ... in parts else parts
+        case ast.RecordValue(fields) | ast.RecordType(fields):
+            found = {field.name.text: _data(field.type) for field in fields}
+            return ... if ... in found.values() else found
+        case _:
+            return ...
 
 
 def _near(value: ast.Value, found: Any, type_: Type) -> str | None:
@@ -203,6 +224,8 @@ def wanted(type_: Type) -> str:
             return "true or false"
         case types.ListOf(element):
             return f"a list of `{types.name(element)}`"
+        case types.Chat():
+            return 'messages, as in `[{role: "user", content: "Hi"}]`'
         case _:
             return f"`{types.name(type_)}`"
 
@@ -233,7 +256,16 @@ def take(value: Any, type_: Type) -> tuple[Any] | None:
             return None if None in items else ([item[0] for item in items if item],)
         case types.Json():
             return (value,)
-        case types.Record() | types.Vector() | types.Other():
+        case types.Chat():
+            return take(value, types.MESSAGES)
+        case types.Record(fields):
+            if not isinstance(value, dict) or set(value) != {field.name for field in fields}:
+                return None
+            parts = {field.name: take(value[field.name], field.type) for field in fields}
+            if None in parts.values():
+                return None
+            return ({name: part[0] for name, part in parts.items() if part},)
+        case types.Vector() | types.Other() | types.Image() | types.Audio():
             return None
 
 
@@ -271,6 +303,14 @@ def assignable(found: Type, wanted: Type) -> bool:
             return isinstance(values[0], str)
         case ((types.Int() | types.Float()), types.Choice(values)):
             return not isinstance(values[0], str)
+        case types.ListOf(), types.Chat():
+            return assignable(found, types.MESSAGES)
+        case types.Chat(), types.ListOf():
+            return assignable(types.MESSAGES, wanted)
+        case types.Json(), types.Chat():  # what a file holds is looked at row by row
+            return True
+        case ((types.Image() | types.Audio()), types.Text()):
+            return True
         case types.ListOf(a), types.ListOf(b):
             return assignable(a, b)
         case types.Vector(), types.ListOf(element):

@@ -183,12 +183,16 @@ class DuplicateDeclaration(Problem):
     kind: str
     name: str
     first: Span
+    advice: str | None = None
 
     def message(self) -> str:
         return f"the {self.kind} `{self.name}` is declared twice"
 
     def label(self) -> str:
         return "declared again"
+
+    def help(self) -> str | None:
+        return self.advice
 
     def other(self) -> tuple[Span, str] | None:
         return self.first, "first declared here"
@@ -367,6 +371,33 @@ class UsingMissing(Problem):
                 return "declare one: `embedder minilm { model = … dimensions = … }`"
             return "declare one: `backend small { model = … }`"
         return f"add `using {self.known[0]}`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtendsAlias(Problem):
+    """A task that extends one that is another task with arguments filled in.
+
+    What: `task a = b(…)` has no inputs, prompts or columns of its own that could be replaced.
+    Why: they are those of `b`, and the arguments belong to a call of it.
+    Example: `task mine extends evol.complexity { … }`.
+    Fix: extend the task behind it, and give the argument as the default of a parameter.
+    """
+
+    code = "S0210"
+    name: str
+    callee: str
+
+    def message(self) -> str:
+        return f"`{self.name}` is `{self.callee}` with arguments filled in, and cannot be extended"
+
+    def label(self) -> str:
+        return "has no parts of its own"
+
+    def help(self) -> str | None:
+        return (
+            f"extend `{self.callee}`; a parameter that is declared again has the new default: "
+            f"`task name(parameter: type = …) extends {self.callee} {{ … }}`"
+        )
 
 
 # Types and values
@@ -666,6 +697,186 @@ class NoColumns(Problem):
 
     def help(self) -> str | None:
         return f"add a step that makes some: `table {self.name} = … |> task`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardWithoutParameter(Problem):
+    """A guard that asks for something that is no parameter of the task.
+
+    What: `when` is followed by a name that the task has no parameter of.
+    Why: which columns a task has must be known before a row is read, so that they can be checked.
+    Example: `out answer: text = ask "…" when score` where `score` is a column.
+    Fix: make it a parameter; to leave out rows by a column, write `where "score > 5"` after the `ask`.
+    """
+
+    code = "S0314"
+    name: str
+    known: tuple[str, ...]
+    column: bool
+
+    def message(self) -> str:
+        if self.column:
+            return f"a guard asks for a parameter, and `{self.name}` is a column"
+        return f"the task has no parameter `{self.name}`"
+
+    def label(self) -> str:
+        return f"parameters: {listed(self.known)}" if self.known else "it has no parameters"
+
+    def help(self) -> str | None:
+        if self.column:
+            return 'to ask for some rows only, write `where "…"` after the `ask`'
+        return _meant(self.name, self.known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardedOff(Problem):
+    """A column that does not exist for all values of the parameters.
+
+    What: what is read here is only made under a guard, and nothing says that the guard holds.
+    Why: with other arguments there would be nothing to read.
+    Example: `out answer: text = ask "{{ hint }}"` where `hint` is declared `when careful`.
+    Fix: give what reads it the same guard, or call the task with the argument that makes the column.
+    """
+
+    code = "S0315"
+    name: str
+    guards: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"`{self.name}` exists only {' or '.join(f'`{guard}`' for guard in self.guards)}"
+
+    def label(self) -> str:
+        return "not there in every case"
+
+    def help(self) -> str | None:
+        return f"what reads it needs that too: `{self.guards[0]}`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmptySet(Problem):
+    """A set of mutations without prompts.
+
+    What: nothing could be drawn from it.
+    Why: a set is there to be drawn from.
+    Example: `mutations none { in current: text }`.
+    Fix: give it a prompt, `name "…"`, or let it extend another set.
+    """
+
+    code = "S0316"
+    name: str
+
+    def message(self) -> str:
+        return f"the set `{self.name}` has no prompts"
+
+    def label(self) -> str:
+        return "nothing to draw"
+
+    def help(self) -> str | None:
+        return 'a prompt has a name and a text: `shorter "Shorten this: {{ text }}"`'
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetCannotSee(Problem):
+    """A set of mutations whose prompts see a column that is not there.
+
+    What: the set declares a column with `in` that the task does not have where it asks.
+    Why: its prompts could not be filled.
+    Example: a set with `in title: text` given to a task that has no `title`.
+    Fix: use another set, or one that extends it with prompts that need less.
+    """
+
+    code = "S0317"
+    set: str
+    column: str
+    type: str
+    known: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"the set `{self.set}` needs the column `{self.column}: {self.type}`"
+
+    def label(self) -> str:
+        return f"here it would see: {listed(self.known)}" if self.known else "there is no column"
+
+    def help(self) -> str | None:
+        return _meant(self.column, self.known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingMark(Problem):
+    """A contract that does not say where some of its columns stand in the answer.
+
+    What: a column of the `ask` has no heading, or no group of the pattern.
+    Why: nothing would ever fill it.
+    Example: `out (good: text, bad: text) = ask "…" as sections(good = "## Good")`.
+    Fix: name the missing heading, or write a group with the column's name: `(?P<bad>.+)`.
+    """
+
+    code = "S0318"
+    contract: str
+    columns: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    def message(self) -> str:
+        what = "heading" if self.contract == "sections" else "group"
+        return f"no {what} for {listed(tuple(f'`{name}`' for name in self.columns))}"
+
+    def label(self) -> str:
+        if self.contract == "sections":
+            return "each column needs a heading"
+        return f"its groups: {listed(self.groups)}" if self.groups else "it has no named groups"
+
+    def help(self) -> str | None:
+        name = self.columns[0]
+        if self.contract == "sections":
+            return f'add it: `{name} = "## {name.replace("_", " ").capitalize()}"`'
+        return f"a group has the column's name: `(?P<{name}>…)`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadPattern(Problem):
+    """A pattern that cannot be read.
+
+    What: the text between the slashes is no regular expression of RE2.
+    Why: answers are read in linear time, whatever a model writes: RE2 has no look-around and no
+    back-references.
+    Example: `as regex(/(?<=score: )\\d+/)`.
+    Fix: write the pattern without them; a group takes out the part that is wanted.
+    """
+
+    code = "S0319"
+    reason: str
+
+    def message(self) -> str:
+        return "this pattern cannot be read"
+
+    def label(self) -> str:
+        return self.reason
+
+    def help(self) -> str | None:
+        return "patterns are those of RE2: no look-around, no back-references"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotConstant(Problem):
+    """A column, or a draw, where a value must be known before the run.
+
+    What: the parameter decides which columns there are, how often something is done or who is asked.
+    Why: that is checked and planned before any row is read.
+    Example: `evol.instruct(num_evolutions = n)` where `n` is a column.
+    Fix: give a literal or a `$parameter` of the spec.
+    """
+
+    code = "S0320"
+    name: str
+
+    def message(self) -> str:
+        return f"`{self.name}` must be known before the run"
+
+    def label(self) -> str:
+        return "differs from row to row"
+
+    def help(self) -> str | None:
+        return "give a literal, or a parameter of the spec: `$name`"
 
 
 # Templates
@@ -977,22 +1188,26 @@ class FileNotFound(Problem):
     code = "S0601"
     path: str
     near: str | None
+    known: tuple[str, ...] = ()
+    advice: str | None = None
 
     def message(self) -> str:
         return f"there is no file `{self.path}`"
 
     def label(self) -> str:
+        if self.known:
+            return f"not among: {listed(self.known, 20)}"
         return "relative to the folder of the spec"
 
     def help(self) -> str | None:
-        return f"did you mean `{self.near}`?" if self.near else None
+        return self.advice or (f"did you mean `{self.near}`?" if self.near else None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileUnreadable(Problem):
     """A file that cannot be read as what its name says.
 
-    What: DuckDB could not read the file.
+    What: the file is there, but could not be read.
     Why: it is malformed, empty, or of another kind than its ending says.
     Example: `read("rows.jsonl")` where line 7 is cut off.
     Fix: mend the file at the place the message gives.
@@ -1025,6 +1240,54 @@ class UnknownFormat(Problem):
 
     def help(self) -> str | None:
         return f"use one of {listed(self.known)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterInUsedFile(Problem):
+    """A file with a `param` of its own, used by another.
+
+    What: `param` belongs to the spec that is run: `-p name=value` gives it its value.
+    Why: nobody could give a value to the `param` of a file that is used.
+    Example: `use "lib"` where `lib.synth` has `param rounds: int = 2`.
+    Fix: make it a parameter of the task that needs it: `task refine(rounds: int = 2) { … }`.
+    """
+
+    code = "S0604"
+    path: str
+    name: str
+    declared: Span
+
+    def message(self) -> str:
+        return f"`{self.path}` has a `param {self.name}`, and a file that is used cannot have one"
+
+    def other(self) -> tuple[Span, str] | None:
+        return self.declared, "declared here"
+
+    def help(self) -> str | None:
+        return f"make it a parameter of the tasks that need it: `task name({self.name}: …) {{ … }}`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoNamespace(Problem):
+    """A file that is used and whose name is no name in a spec.
+
+    What: what a file declares is named after it: `use "std/evol"` gives `evol.instruct`.
+    Why: a hyphen, a space or a reserved word cannot stand in a name.
+    Example: `use "my-tasks"`.
+    Fix: give it a name: `use "my-tasks" as mine`.
+    """
+
+    code = "S0605"
+    path: str
+    stem: str
+
+    def message(self) -> str:
+        return f"`{self.stem}` is no name, and what a file declares is named after it"
+
+    def help(self) -> str | None:
+        words = "".join(c if c.isalnum() else "_" for c in self.stem).strip("_")
+        name = words if words.isidentifier() and words != self.stem else "mine"
+        return f'give it one: `use "{self.path}" as {name}`'
 
 
 # Warnings

@@ -1,0 +1,1 @@
+"""Typed spec → plan: names become slots, tasks become operations."""
