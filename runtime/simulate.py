@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from synthc.compiler import plan
+from synthc.compiler import plan, types
+from synthc.compiler.plan import Contract
+from synthc.compiler.types import Field, Type
+from synthc.runtime import matching
 from synthc.runtime.backends.protocol import Answer, Backend, Request
+from synthc.runtime.engine import contracts
 
 MODEL = "simulated"
 """What `model_name` and `synth.calls` say of a simulated answer."""
 
 _WORDS = ("amber", "basin", "cedar", "delta", "ember", "fable", "grove", "haven", "inlet", "knoll")
+_LENGTHS = (5, 5, 50)  # in words: now and then a text is as long as one that a spec waits for
 _NULLS = 0.1  # how often what may be null is
+_TRIES = 20  # how often text is made up that a pattern may match
 
 
 class Simulated:
@@ -50,8 +56,77 @@ class _SimulatedBackend:
 
     async def complete(self, request: Request) -> Answer:
         rng = random.Random(f"{self._seed} {request.key.hex()}")
-        text = _text(rng) if request.schema is None else json.dumps(_value(request.schema, rng))
-        return Answer(text, MODEL, "stop", 0, 0)
+        return Answer(_answer(request, rng), MODEL, "stop", 0, 0)
+
+
+def _answer(request: Request, rng: random.Random) -> str:
+    """An answer that holds what is asked for."""
+    if request.schema is not None:
+        return json.dumps(_value(request.schema, rng))
+    if request.contract is None:
+        return _text(rng)
+    contract = request.contract
+    match contract.kind:
+        case "after":
+            return f"{contract.marks[0]} {_piece(contract.fields[0].type, rng)}"
+        case "tag":
+            (tag,) = contract.marks
+            return f"<{tag}>{_piece(contract.fields[0].type, rng)}</{tag}>"
+        case "sections":
+            sections = zip(contract.marks, contract.fields, strict=True)
+            return "\n\n".join(f"{mark}\n{_piece(field.type, rng)}" for mark, field in sections)
+        case "regex" | "lines":
+            return _matching(contract, request.count, rng)
+        case _:
+            return _text(rng)
+
+
+def _matching(contract: Contract, count: int | None, rng: random.Random) -> str:
+    """Text with the matches of a contract's pattern, or words that say that there is none.
+
+    What is made up is likely to match, and read to be sure.
+    """
+    for _ in range(_TRIES):
+        shape = rng.getrandbits(64)
+        if contract.kind == "regex":
+            numbers = [1]
+        else:
+            numbers = list(range(1, (rng.randint(1, 5) if count is None else count) + 1))
+        lines = [_match(contract, number, rng, shape) for number in numbers]
+        answer = "\n".join(line for line in lines if line is not None)
+        if not contracts.read(contract, answer, count).problems:
+            return answer
+    return "Simulated: nothing was found that the pattern matches."
+
+
+def _match(contract: Contract, number: int, rng: random.Random, shape: int) -> str | None:
+    """Text that is likely to match a contract's pattern, for the element of that number."""
+    assert contract.pattern is not None
+    wanted = {field.name: _element(field.type) for field in contract.fields}
+
+    def pieces(group: matching.Group) -> Iterator[str]:
+        if group.name == contracts.INDEX and contract.kind == "lines":
+            yield str(number)
+            return
+        type_ = wanted.get(group.name or "", _element(contract.fields[0].type))
+        for _ in range(_TRIES):
+            yield _piece(type_, rng)
+        yield rng.choice(_WORDS)
+
+    return matching.match(contract.pattern, pieces, rng, shape)
+
+
+def _element(type_: Type) -> Type:
+    inner = types.required(type_)
+    return types.required(inner.element) if isinstance(inner, types.ListOf) else inner
+
+
+def _piece(type_: Type, rng: random.Random) -> str:
+    """A value of a type, as a piece of text."""
+    schema = contracts.schema(Contract(kind="json", fields=(Field("x", types.required(type_)),)))
+    assert schema is not None
+    value = _value(schema["properties"]["x"], rng)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _value(schema: dict[str, Any], rng: random.Random) -> Any:
@@ -79,5 +154,6 @@ def _value(schema: dict[str, Any], rng: random.Random) -> Any:
 
 
 def _text(rng: random.Random) -> str:
-    words = rng.choices(_WORDS, k=rng.randint(5, 15))
+    length = rng.choice(_LENGTHS)
+    words = rng.choices(_WORDS, k=rng.randint(length, 3 * length))
     return "Simulated: " + " ".join(words) + "."

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
+from synthc.compiler.plan import Contract
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -26,12 +28,15 @@ class Message:
 class Request:
     """What is asked. `schema` is the JSON schema wanted of the answer; not all servers heed it.
 
-    `key` is the call's identity: for whoever answers without a model, and never sent.
+    For whoever answers without a model, and never sent: `key` is the call's identity, `contract` what
+    the answer has to hold, and `count` how many elements its `per` has.
     """
 
     messages: tuple[Message, ...]
     schema: dict[str, Any] | None = None
     key: bytes = b""
+    contract: Contract | None = None
+    count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from synthc.compiler import plan, types
@@ -40,6 +40,7 @@ export judged to "judged.jsonl"
 names = st.sampled_from(("a", "b", "c", "d"))
 leaves = st.one_of(
     st.sampled_from((types.Text(), types.Int(), types.Float(), types.Bool(), types.Json())),
+    st.just(types.Chat()),
     st.lists(st.text(min_size=1), min_size=1, max_size=4, unique=True).map(
         lambda values: types.Choice(tuple(values))
     ),
@@ -58,15 +59,142 @@ def _deeper(inner: st.SearchStrategy[Type]) -> st.SearchStrategy[Type]:
     )
 
 
+keys = st.binary(min_size=16, max_size=16)
+
+
 @settings(deadline=None)
-@given(st.recursive(leaves, _deeper, max_leaves=6), st.binary(min_size=16, max_size=16))
-def test_a_simulated_answer_holds_any_contract(type_: Type, key: bytes) -> None:
+@given(st.recursive(leaves, _deeper, max_leaves=6), keys)
+def test_a_simulated_answer_is_json_of_any_type(type_: Type, key: bytes) -> None:
     for fields in ((Field("x", type_), Field("y", types.Text())), (Field("x", type_),)):
-        contract = Contract(kind="json", fields=fields)
-        request = Request((Message("user", "?"),), contracts.schema(contract), key)
-        answer = asyncio.run(_answer(request))
-        reading = contracts.read(contract, answer)
-        assert not reading.broken, (answer, reading.problems)
+        holds(Contract(kind="json", fields=fields), key)
+
+
+words = st.text("abcdefghij XYZéβ", min_size=1, max_size=12).filter(
+    lambda word: word == word.strip() and word[0].isalpha()
+)
+scalars = st.one_of(
+    st.sampled_from((types.Text(), types.Int(), types.Float(), types.Bool())),
+    st.lists(words, min_size=1, max_size=4, unique_by=str.casefold).map(
+        lambda values: types.Choice(tuple(values))
+    ),
+    st.sampled_from((types.Choice((4, 4.5, 5)), types.Choice((1, 2, 3)))),
+)
+fields_ = st.lists(
+    st.tuples(names, st.one_of(scalars, scalars.map(types.maybe))),
+    min_size=1,
+    max_size=4,
+    unique_by=lambda pair: pair[0],
+).map(lambda found: tuple(Field(name, type_) for name, type_ in found))
+decorated = st.sampled_from(("{}", "## {}", "{}:", "**{}**", "**{}:**", "#{}#:", "=> {}", "[{}]"))
+
+
+@settings(deadline=None)
+@given(fields_, st.data(), keys)
+def test_a_simulated_answer_has_its_marks(
+    fields: tuple[Field, ...], data: st.DataObject, key: bytes
+) -> None:
+    form = data.draw(decorated)
+    found = data.draw(
+        st.lists(
+            words,
+            min_size=len(fields),
+            max_size=len(fields),
+            unique_by=lambda w: "".join(w.casefold().split()),
+        )
+    )
+    values = [value for f in fields for value in getattr(types.required(f.type), "values", ())]
+    assume(not {str(value).casefold() for value in values} & {word.casefold() for word in found})
+    marks = tuple(form.format(word) for word in found)
+    holds(Contract(kind="sections", fields=fields, marks=marks), key)
+    holds(Contract(kind="after", fields=(Field("x", types.Text()),), marks=marks[:1]), key)
+    holds(Contract(kind="tag", fields=fields[:1], marks=(data.draw(names),)), key)
+    holds(Contract(kind="text", fields=(Field("x", types.Text()),)), key)
+
+
+GROUPS = {
+    types.Text: (".+", r"\S.*", r"[^\n]+", r"\pL+", r"\w+( \w+)*?", "[[:alpha:]]+", '[^"]{3,9}'),
+    types.Int: (r"\d+", r"-?\d{1,3}", "[1-5]", "[0-9]|10", r"\S+"),
+    types.Float: (r"\d+(?:\.\d+)?", r"[\d.]*\d", r"\S+", r"\d{2}"),
+    types.Bool: (r"\w+", "(?i:yes|no)", "true|false", r"\S+"),
+    types.Choice: (".+", r"[^\n]*\S"),
+}
+BEFORE = (
+    r"{}: ",
+    r"(?:The )?{}\s*[:=]\s*",
+    r"\Q{}.\E",
+    r"<{}>",
+    r"\({}\) ?",
+    r"{}\[|{}\(",
+    r"{}\t",
+)
+
+
+def _group(data: st.DataObject, name: str, type_: Type) -> str:
+    inside = data.draw(st.sampled_from(GROUPS[type(types.required(type_))]))
+    before = data.draw(st.sampled_from(BEFORE)).replace("{}", name)
+    form = data.draw(st.sampled_from(("(?P<{}>", "(?<{}>")))
+    return f"(?:{before}){form.format(name)}{inside})"
+
+
+@settings(deadline=None, max_examples=200)
+@given(fields_, st.data(), st.none() | st.integers(0, 6), keys)
+def test_a_simulated_answer_has_what_a_pattern_matches(
+    fields: tuple[Field, ...], data: st.DataObject, count: int | None, key: bytes
+) -> None:
+    parts = [_group(data, field.name, field.type) for field in fields]
+    flags = data.draw(st.sampled_from(("", "(?i)", "(?m)", "(?im)")))
+    holds(Contract(kind="regex", fields=fields, pattern=flags + r"\s*\n".join(parts)), key)
+    numbered = data.draw(
+        st.sampled_from((r"\[(?P<index>\d+)\] ", r"^(?P<index>[1-9]\d*)\. ", "- "))
+    )
+    lists = tuple(Field(field.name, types.ListOf(field.type)) for field in fields)
+    pattern = (
+        f"{flags or '(?m)'}{numbered if 'm' in flags else '- '}" + ", ".join(parts) + "(?:;|$)"
+    )
+    per = None if count is None else "things"
+    holds(Contract(kind="lines", fields=lists, pattern=pattern, per=per), key, count)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(?i)\[(?P<index>\d+)\]\s*score:\s*(?P<value>\d+(?:\.\d+)?)",
+        r"(?i)\[(?P<index>\d+)\]\W*score[^\w\n]*(?P<score>\d+(?:\.\d+)?)",
+        r"(?m)^\s*(?P<index>\d+)[.)]\s+.*?(?P<value>\d+(?:\.\d+)?)\s*$",
+        r"(?m)^\|\s*(?P<index>\d+)\s*\|\s*(\d+)\s*\|$",
+        r"(?s)<score(?: id=\"(?P<index>\d+)\")>\s*(?P<value>[\d.]+)\s*</score>",
+        r"Rating: (\d\.\d)",
+        r"(?U)score (\d+) *\.",
+    ],
+)
+def test_a_simulated_answer_has_a_line_for_each_element(pattern: str) -> None:
+    scores = Field("scores", types.ListOf(types.Float()))
+    contract = Contract(kind="lines", fields=(scores,), pattern=pattern, per="instructions")
+    for count in (0, 1, 2, 12, 60):
+        holds(contract, bytes(range(16)), count)
+
+
+def test_a_pattern_that_cannot_be_made_up_is_said_to_be_missing() -> None:
+    for pattern in (r"(\C\pN\PN)$^x", r"\b\B(x)", "(x)(?i)y{900}(?-i)z", "(" * 60 + "x" + ")" * 60):
+        contract = Contract(kind="regex", fields=(Field("x", types.Int()),), pattern=pattern)
+        assert contracts.read(contract, answer_to(contract, b"")).problems
+
+
+def answer_to(contract: Contract, key: bytes, count: int | None = None) -> str:
+    """What the simulation answers where a contract is asked for."""
+    request = Request(
+        (Message("user", "?"),), contracts.schema(contract), key, contract=contract, count=count
+    )
+    return asyncio.run(_answer(request))
+
+
+def holds(contract: Contract, key: bytes, count: int | None = None) -> None:
+    """A simulated answer is read without problems, and is the same each time."""
+    answer = answer_to(contract, key, count)
+    found = contracts.read(contract, answer, count)
+    assert not found.problems, (answer, contract.pattern, contract.marks)
+    assert not found.broken
+    assert answer_to(contract, key, count) == answer
 
 
 async def _answer(request: Request) -> str:
@@ -149,5 +277,5 @@ def test_tests_of_a_spec(tmp_path: Path) -> None:
     compiled = compile_text(TESTED, "x.synth", tmp_path)
     assert [test.title for test in compiled.tests] == list(FAULTS)
     for test in compiled.tests:
-        faults = list(run_test(test).faults)
+        faults = list(run_test(test, Path()).faults)
         assert faults[: len(FAULTS[test.title]) or None] == FAULTS[test.title], test.title
