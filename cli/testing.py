@@ -28,10 +28,11 @@ def test(
     """Run the tests of specs with their canned replies: no model is asked."""
     from synthc.runtime.testing import run_test
 
+    paths = [spec_path(spec) for spec in specs or (None,)]
     outcomes = [
-        run_test(test)
-        for spec in specs or (spec_path(None),)
-        for test in sound(spec_path(spec), parameters, seed, as_json)[1].tests
+        run_test(test, path.parent)
+        for path in paths
+        for test in sound(path, parameters, seed, as_json)[1].tests
     ]
     failed = [outcome for outcome in outcomes if outcome.faults]
     if as_json:

@@ -17,6 +17,7 @@ from synthc.runtime.engine.asking import AskCounts, Model
 from synthc.runtime.engine.batcher import Batcher
 from synthc.runtime.engine.identity import Identity
 from synthc.runtime.errors import RunError
+from synthc.runtime.ops import every
 
 if TYPE_CHECKING:
     from synthc.runtime.embedding.pipeline import TextEmbedder
@@ -56,7 +57,7 @@ class LazyModels:
         self._used: dict[str, TextEmbedder] = {}
         self._threads: list[ThreadPoolExecutor] = []
         self._stack = AsyncExitStack()
-        ops = [op for table in plan_.tables for op in table.ops]
+        ops = [op for table in plan_.tables for op in every(table.ops)]
         asked = {op.backend for op in ops if isinstance(op, plan.Ask)}
         embedded = {op.embedder for op in ops if isinstance(op, plan.Embed)}
         self.names: dict[str, str] = {}
@@ -110,6 +111,8 @@ class LazyModels:
         future = self._opening.get(name)
         if future is None:
             future = self._opening[name] = asyncio.ensure_future(opening())
+        if future.done():
+            return future.result()
         return await asyncio.shield(future)
 
     async def _open(self, spec: plan.Backend) -> Backend:

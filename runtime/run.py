@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from synthc.compiler import plan
 from synthc.runtime.engine.asking import AskCounts, Asker
+from synthc.runtime.engine.draws import Draws
 from synthc.runtime.engine.engine import WINDOW, Progress, TableRun, Tools
 from synthc.runtime.engine.prompts import Prompts
 from synthc.runtime.engine.rowsql import RowSql
 from synthc.runtime.errors import RunError, reason
 from synthc.runtime.lazy_models import LazyModels, StandIn
+from synthc.runtime.store.expectations import check
 from synthc.runtime.store.exports import export
-from synthc.runtime.store.fingerprint import fingerprints
+from synthc.runtime.store.fingerprint import Content, fingerprints, parents
 from synthc.runtime.store.journal import Journal
-from synthc.runtime.store.source import digest_of, files_of
+from synthc.runtime.store.lines import digest_of_lines, lines_of
+from synthc.runtime.store.source import digest_of, digest_of_names, files_of
 from synthc.runtime.store.store import Store
 
 Note = Callable[[str], None]
@@ -98,7 +101,18 @@ async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -
     report.backends = models.counts
     reads = [table.source for table in plan_.tables if isinstance(table.source, plan.Read)]
     files = {read.path: files_of(read, options.base) for read in reads}
-    marks = fingerprints(plan_, lambda read: digest_of(files[read.path]), models.names)
+    lines = lines_of(plan_, options.base)
+
+    def content(source: Content) -> str:
+        match source:
+            case plan.Read(_, path):
+                return digest_of(files[path])
+            case plan.Files():
+                return digest_of_names(source, options.base)
+            case plan.Lines(path):
+                return digest_of_lines(lines[path])
+
+    marks = fingerprints(plan_, content, models.names)
     for table in plan_.tables:
         report.tables[table.name] = Progress(table.name)
     simulated = options.stand_in is not None
@@ -114,22 +128,14 @@ async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -
                 stack.callback(row_sql.close)
                 journal = await stack.enter_async_context(Journal(store))
                 prompts = Prompts()
+                draws = Draws(plan_.seed, lines)
                 asker = Asker(journal, models.asked, prompts)
                 window = max([WINDOW, *(2 * backend.concurrency for backend in plan_.backends)])
-                tools = Tools(journal, asker, row_sql, prompts, models.embed, window)
+                tools = Tools(journal, asker, row_sql, prompts, draws, models.embed, window)
                 await _make_tables(plan_, options, report, tools, marks)
                 if options.limit is None:
-                    for wanted in plan_.exports:
-                        path = Path(wanted.path)
-                        if simulated:  # never in the place of the real file
-                            path = path.with_suffix(f".simulated{path.suffix}")
-                        target = options.base / path
-                        try:
-                            count = await journal.do(export, store.connection, wanted.table, target)
-                        except RunError as error:
-                            error.span = wanted.span
-                            raise
-                        report.exports[path.as_posix()] = count
+                    await journal.do(check, store, plan_.expects)
+                    await _export(plan_, options, report, journal)
             status = "done"
             report.notes += models.notes()
             if simulated:
@@ -144,6 +150,20 @@ async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -
         report.seconds = time.monotonic() - started
 
 
+async def _export(plan_: plan.Plan, options: Options, report: Report, journal: Journal) -> None:
+    for wanted in plan_.exports:
+        path = Path(wanted.path)
+        if options.stand_in:  # never in the place of the real file
+            path = path.with_suffix(f".simulated{path.suffix}")
+        target = options.base / path
+        try:
+            count = await journal.do(export, journal.store.connection, wanted.table, target)
+        except RunError as error:
+            error.span = wanted.span
+            raise
+        report.exports[path.as_posix()] = count
+
+
 async def _make_tables(
     plan_: plan.Plan, options: Options, report: Report, tools: Tools, marks: Mapping[str, str]
 ) -> None:
@@ -152,10 +172,10 @@ async def _make_tables(
     ready = {name: asyncio.Event() for name in by_name}
 
     async def make(number: int, table: plan.Table) -> None:
-        for name in _parents(table):
+        for name in parents(table):
             await ready[name].wait()
         progress = report.tables[table.name]
-        counts = await tools.journal.do(tools.journal.store.done, table.name, marks[table.name])
+        counts = await tools.journal.do(tools.journal.store.done, table, marks[table.name])
         if counts is not None and options.limit is None:
             progress.state = "done"
             progress.total = progress.rows_in = counts.rows_in
@@ -163,10 +183,9 @@ async def _make_tables(
             progress.failed, progress.not_asked = counts.failed, counts.not_asked
             report.skipped.append(table.name)
         else:
-            parent = table.source.table if isinstance(table.source, plan.From) else None
-            limit = None if parent else options.limit
+            limit = None if isinstance(table.source, plan.From) else options.limit
             await TableRun(number, table, tools, progress).run(
-                by_name[parent] if parent else None, options.base, limit, marks[table.name]
+                by_name, options.base, limit, marks[table.name]
             )
         ready[table.name].set()
 
@@ -176,13 +195,3 @@ async def _make_tables(
                 tables.create_task(make(number, table))
     except BaseExceptionGroup as group:
         raise reason(group) from None
-
-
-def _parents(table: plan.Table) -> Sequence[str]:
-    match table.source:
-        case plan.From(_, name):
-            return (name,)
-        case plan.Query(tables=names):
-            return names
-        case _:
-            return ()

@@ -14,7 +14,7 @@ import numpy as np
 
 from synthc.compiler import plan, types
 from synthc.runtime.backends.protocol import Answer, Backend, Request
-from synthc.runtime.errors import RowFailed
+from synthc.runtime.errors import RowFailed, RunError
 from synthc.runtime.run import Options, Report, run
 from synthc.runtime.store.arrow import from_cell
 
@@ -27,13 +27,19 @@ class Outcome:
     faults: tuple[str, ...]
 
 
-def run_test(test: plan.Test) -> Outcome:
-    """Run one test. Raises nothing but bugs: a test that cannot be run has failed, and says why."""
+def run_test(test: plan.Test, base: Path) -> Outcome:
+    """Run one test of a spec in the folder `base`.
+
+    Raises nothing but bugs: a test that cannot be run has failed, and says why.
+    """
     canned = _Canned(test)
     with tempfile.TemporaryDirectory(prefix="synthc-test-") as folder:
         database = Path(folder) / "test.duckdb"
-        options = Options(database, Path(folder), {}, stand_in=canned)
-        run(test.plan, options, Report(), lambda _text: None)
+        options = Options(database, base, {}, stand_in=canned)
+        try:
+            run(test.plan, options, Report(), lambda _text: None)
+        except RunError as error:
+            return Outcome(test, (str(error),))
         with duckdb.connect(str(database), read_only=True) as connection:
             name = types.quote(test.plan.tables[0].name)
             rows = connection.sql(f"SELECT * FROM main.{name}").fetchall()

@@ -1,6 +1,9 @@
-"""Moves a `where` before the asks and embeddings that it does not need, so that dropped rows cost nothing.
+"""Moves a `where` before the asks, loops and embeddings it does not need: dropped rows cost nothing.
 
 answer |> where("topic != 'x'")   →   where("topic != 'x'") |> answer
+
+Likewise what makes the label of a `limit(n, per = label)`: a row whose label is known to be full is
+not asked for.
 """
 
 from __future__ import annotations
@@ -8,7 +11,18 @@ from __future__ import annotations
 import msgspec
 
 from synthc.compiler import plan
-from synthc.compiler.plan import Ask, Embed, Filter, Limit, Plan, Require, Table
+from synthc.compiler.plan import (
+    Ask,
+    Dedup,
+    Embed,
+    Filter,
+    Limit,
+    Plan,
+    Repeat,
+    Require,
+    Table,
+    Unnest,
+)
 
 
 def move_filters(before: Plan) -> Plan:
@@ -23,20 +37,24 @@ def _move_in_table(table: Table) -> Table:
     moved = False
     for at, op in enumerate(ops):
         if isinstance(op, Filter):
-            moved = _move(ops, at) or moved
+            moved = _move(ops, at, set(plan.reads(op)), {at}) or moved
+        elif isinstance(op, Limit) and op.per:
+            moved = _move(ops, at, {op.per}, set()) or moved
     return msgspec.structs.replace(table, ops=tuple(ops)) if moved else table
 
 
-def _move(ops: list[plan.Op], at: int) -> bool:
-    """Move the filter at a position, and what it needs, before the first model that can wait."""
-    needed = set(plan.reads(ops[at]))
-    wanted = {at}
+def _move(ops: list[plan.Op], at: int, needed: set[str], wanted: set[int]) -> bool:
+    """Move what is wanted, and what makes the slots needed, before the first model that can wait.
+
+    Both stand at a position or before it, and grow here.
+    """
     first = None
     for earlier in range(at - 1, -1, -1):
         op = ops[earlier]
-        model = isinstance(op, Ask | Embed)
-        # A limit counts rows: a filter on its other side would change which are counted.
-        if isinstance(op, Limit) or (model and plan.writes(op) & needed):
+        model = isinstance(op, Ask | Embed | Repeat)
+        # A gate looks at more than one row, a fork makes others of them: a filter on their other side
+        # would change which.
+        if isinstance(op, Limit | Dedup | Unnest) or (model and plan.writes(op) & needed):
             break
         # What checks a value goes along, so that the row that fails there still does.
         checks = isinstance(op, Require) and plan.reads(op) & needed
@@ -45,8 +63,9 @@ def _move(ops: list[plan.Op], at: int) -> bool:
             wanted.add(earlier)
         elif model:
             first = earlier
-    if first is None:
+    if first is None or not any(first < i for i in wanted):
         return False
-    moved = [ops[i] for i in range(first, at + 1) if i in wanted]
-    ops[first : at + 1] = moved + [ops[i] for i in range(first, at) if i not in wanted]
+    places = range(first, at + 1)
+    moved = [ops[i] for i in places if i in wanted]
+    ops[first : at + 1] = moved + [ops[i] for i in places if i not in wanted]
     return True

@@ -23,7 +23,8 @@ def _prune_table(table: Table) -> Table:
     kept: list[plan.Op] = []
     for op in reversed(table.ops):
         made = plan.writes(op)
-        if made and not made & needed:
+        # A fork decides how many rows there are, as filters and gates (which make nothing) do.
+        if made and not made & needed and not isinstance(op, plan.Unnest):
             continue
         needed |= plan.reads(op)
         kept.append(op)

@@ -1,10 +1,9 @@
-"""One ask of one row: prompt → answer from the store or a backend → columns, asked again where broken."""
+"""One answer for one row: prompt → the store or a backend → columns, asked again where it is broken."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +11,11 @@ import msgspec
 
 from synthc.compiler import plan, types
 from synthc.runtime.backends.protocol import Backend, Message, Request
-from synthc.runtime.engine import contracts
+from synthc.runtime.engine import chats, contracts
 from synthc.runtime.engine.batcher import Batcher
 from synthc.runtime.engine.identity import Identity
 from synthc.runtime.engine.prompts import Prompts
+from synthc.runtime.engine.scope import Place
 from synthc.runtime.errors import RowFailed
 from synthc.runtime.store.journal import Journal
 from synthc.runtime.store.store import StoredAnswer, now
@@ -43,14 +43,6 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Which row of which table asks."""
-
-    table: str
-    row_key: str
-
-
-@dataclass(frozen=True, slots=True)
 class Filled:
     """The columns of an ask, the model that answered (if any did), and faults that cost nulls."""
 
@@ -70,29 +62,35 @@ class Asker:
         self._stored = Batcher[bytes, StoredAnswer | None](journal.answers)
         self._flying: dict[bytes, asyncio.Future[StoredAnswer]] = {}
 
-    async def fill(self, op: plan.Ask, values: dict[str, Any], place: Place) -> Filled:
-        """The columns of an ask for one row: nulls where they cannot be had and may be null.
+    async def fill(
+        self, op: plan.Ask, template: str | None, values: dict[str, Any], place: Place
+    ) -> Filled:
+        """The columns of one answer for one row: nulls where they cannot be had and may be null.
 
-        Raises RowFailed where they may not.
+        `template` is the prompt, None where a conversation is continued. Raises RowFailed where a
+        column that may not be null cannot be had.
         """
         try:
-            return await self._fill(op, values, place)
+            return await self._fill(op, template, values, place)
         except RowFailed as failed:
             if not all(types.nullable(field.type) for field in op.contract.fields):
                 raise
             nulls = tuple(None for _ in op.contract.fields)
             return Filled(nulls, failed.model, (failed.detail,), failed.reason)
 
-    async def _fill(self, op: plan.Ask, values: dict[str, Any], place: Place) -> Filled:
+    async def _fill(
+        self, op: plan.Ask, template: str | None, values: dict[str, Any], place: Place
+    ) -> Filled:
         model = self._models[op.backend]
-        messages = self._messages(op, values)
+        messages = self._messages(op, template, values)
         schema = contracts.schema(op.contract)
+        count = _elements(op.contract, values)
         reading = contracts.Reading(())
         answer = None
         for reask in range(model.spec.reasks + 1):
-            request = Request(tuple(messages), schema)
+            request = Request(tuple(messages), schema, contract=op.contract, count=count)
             answer = await self._answer(op, model, request, place, reask)
-            reading = contracts.read(op.contract, answer.text)
+            reading = contracts.read(op.contract, answer.text, count)
             if not reading.broken:
                 return Filled(reading.values, answer.model, reading.problems)
             messages += [
@@ -107,20 +105,25 @@ class Asker:
         failed.model = answer.model
         raise failed
 
-    def _messages(self, op: plan.Ask, values: dict[str, Any]) -> list[Message]:
+    def _messages(
+        self, op: plan.Ask, template: str | None, values: dict[str, Any]
+    ) -> list[Message]:
         if op.contract.kind != "text":
             values = {"output_format": contracts.output_format(op.contract), **values}
         messages: list[Message] = []
         if op.system is not None:
             messages.append(Message("system", self._prompts.render(op.system, values)))
-        assert isinstance(op.prompt, plan.Template)
-        messages.append(Message("user", self._prompts.render(op.prompt.text, values)))
+        if isinstance(op.prompt, plan.Conversation):
+            messages += chats.unanswered(values[op.prompt.name], op.prompt.name)
+        else:
+            assert template is not None
+            messages.append(Message("user", self._prompts.render(template, values)))
         return messages
 
     async def _answer(
         self, op: plan.Ask, model: Model, request: Request, place: Place, reask: int
     ) -> StoredAnswer:
-        digest = model.identity.digest(request, place.row_key, op.ordinal)
+        digest = model.identity.digest(request, place, op.ordinal)
         while flying := self._flying.get(digest):
             await asyncio.wait([flying])
             if not flying.cancelled():  # else the row that asked is gone, and this one asks
@@ -159,7 +162,9 @@ class Asker:
         digest: bytes,
     ) -> StoredAnswer:
         backend = await model.open()
-        answer = await backend.complete(dataclasses.replace(request, key=digest))
+        answer = await backend.complete(
+            Request(request.messages, request.schema, digest, request.contract, request.count)
+        )
         counts = model.counts
         counts.sent += 1
         counts.cut_off += answer.finish_reason == "length"
@@ -175,6 +180,8 @@ class Asker:
                 "table_name": place.table,
                 "row_key": place.row_key,
                 "column": op.what,
+                "rounds": ".".join(map(str, place.rounds)) or None,
+                "index": place.index,
                 "backend": op.backend,
                 "model": answer.model,
                 "request": msgspec.json.encode(messages).decode(),
@@ -189,3 +196,19 @@ class Asker:
             },
         )
         return stored
+
+
+def _elements(contract: plan.Contract, values: dict[str, Any]) -> int | None:
+    """How many elements the list has that the contract is about, if it is about one."""
+    if contract.per is None:
+        return None
+    return len(elements(values[contract.per], contract.per))
+
+
+def elements(value: Any, name: str) -> Sequence[Any]:
+    """The elements of a list. Raises RowFailed where it is null, or JSON that is no list."""
+    if value is None:
+        raise RowFailed("null", f"`{name}` is null")
+    if not isinstance(value, list | tuple):
+        raise RowFailed("no_list", f"`{name}` is no list")
+    return value

@@ -1,44 +1,46 @@
 """The engine: every row of a table walks its own chain of operations.
 
-source ──pages──▶ rows ──┬─ ask ─▶ the store, or a backend     (each row for itself)
-                         ├─ compute, filter ─▶ row SQL         (rows that are ready, together)
-                         ├─ embed ─▶ the embedding pipeline    (likewise)
-                         └─ limit ─▶ a gate in row order
-                              │
-                              ▼
-                           journal ──▶ the store
+source ──pages──▶ rows ──┬─ ask, repeat ─▶ the store, or a backend  (each row for itself)
+                         ├─ compute, filter ─▶ row SQL              (rows that are ready, together)
+                         ├─ embed ─▶ the embedding pipeline         (likewise)
+                         ├─ limit, dedup ─▶ a gate in row order
+                         ├─ unnest ─▶ a row for each element        (they walk on by themselves)
+                         ▼
+                      journal ──▶ the store
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
-from synthc.compiler import plan, types
-from synthc.compiler.plan import Ref
-from synthc.compiler.types import Field
-from synthc.runtime.engine.asking import Asker, Place
-from synthc.runtime.engine.batcher import Batcher
-from synthc.runtime.engine.gate import Gate
-from synthc.runtime.engine.prompts import Prompts
-from synthc.runtime.engine.rowsql import RowSql
+import msgspec
+
+from synthc.compiler import plan
+from synthc.runtime.engine.asking import elements
+from synthc.runtime.engine.chain import WINDOW, Chain, Dropped, Tools
+from synthc.runtime.engine.scope import Scope
+from synthc.runtime.engine.segments import Segment, limits_behind, segments
 from synthc.runtime.errors import RowFailed, reason
-from synthc.runtime.store.journal import Journal
 from synthc.runtime.store.source import Source, SourceRow
-from synthc.runtime.store.store import Counts
+from synthc.runtime.store.store import ORDINAL, Counts, Ordinal, staged_fields
 
-WINDOW = 1_024
-"""Rows of a table that are on their way at once, at least; more where a backend takes more calls."""
+__all__ = ["WINDOW", "Progress", "TableRun", "Tools"]
 
-Embed = Callable[[plan.Embed], Awaitable[Batcher[str, Any]]]
+_encoder = msgspec.json.Encoder(order="deterministic", enc_hook=str)
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a table is: `total` counts the rows of its source, None before that is known."""
+    """How far a table is: `total` counts the rows of its source, None before that is known.
+
+    Where rows are unnested, both it and `rows_in` grow as rows become many.
+    """
 
     name: str
     total: int | None = None
@@ -53,36 +55,28 @@ class Progress:
         """The numbers alone, as the store keeps them."""
         return Counts(self.rows_in, self.kept, self.dropped, self.failed, self.not_asked)
 
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What chains work with, shared by all tables of a run."""
-
-    journal: Journal
-    asker: Asker
-    row_sql: RowSql
-    prompts: Prompts
-    embed: Embed
-    window: int = WINDOW
+    def grow(self, rows: int) -> None:
+        """So many rows more (or fewer) are there than the source has."""
+        self.rows_in += rows
+        self.total = (self.total or 0) + rows
 
 
 @dataclass(slots=True)
 class _Row:
-    """A row on its way. A slot holds its value, or the task that is making it."""
+    """A row on its way: `path` is its ordinal, those of the rows it came from before it.
 
-    number: int
-    ordinal: int
-    key: str
-    slots: dict[str, Any]
-    started: list[asyncio.Task[None]] = field(default_factory=list)
+    Its number, by which gates know it, is `nth` behind that of the first of its siblings.
+    """
 
+    scope: Scope
+    segment: int
+    path: tuple[int, ...]
+    nth: int
+    first: asyncio.Future[int] | None = None
 
-class _Dropped(Exception):
-    """The row ends here, as the spec wants."""
-
-    def __init__(self, status: str) -> None:
-        super().__init__(status)
-        self.status = status
+    async def number(self) -> int:
+        """The number of the row, when it is known how many come before it."""
+        return self.nth if self.first is None else self.nth + await asyncio.shield(self.first)
 
 
 class TableRun:
@@ -93,46 +87,38 @@ class TableRun:
         self._table = table
         self._tools = tools
         self._progress = progress
-        self._fields = tuple(Field(output.name, output.type) for output in table.outputs)
-        self._staged = (Field("ordinal", types.Int()), *self._fields)
-        self._gates = {id(op): Gate(op.count) for op in table.ops if isinstance(op, plan.Limit)}
-        self._computed: dict[int, Batcher[Mapping[str, Any], tuple[Any, ...]]] = {}
-        self._embedded: dict[int, Batcher[str, Any]] = {}
-        self._ahead = _asks_ahead(table.ops)
-        self._paces = {
-            at: [self._gates[id(limit)] for limit in limits]
-            for at, limits in _limits_after_calls(table.ops).items()
-        }
+        self._staged = staged_fields(table)
+        self._segments = segments(table.ops)
+        self._limits = [
+            part.gates[id(op)]
+            for part in self._segments
+            for op in part.ops
+            if isinstance(op, plan.Limit)
+        ]
+        self._chain = Chain(table, tools, limits_behind(self._segments))
+        self._children = 0
 
     async def run(
         self,
-        parent: plan.Table | None,
+        tables: Mapping[str, plan.Table],
         base: Path,
         limit: int | None,
         fingerprint: str,
     ) -> None:
         """Make the table and put it in place; where that ends early, what is complete of it.
 
-        Raises RunError (Stopped among them); cancelling it keeps what was answered.
+        Those of `tables` that it reads are there. Raises RunError (Stopped among them); cancelling it
+        keeps what was answered.
         """
         store = self._tools.journal.store
         do = self._tools.journal.do
         self._progress.state = "running"
-        source = await do(
-            Source, store.connection, self._number, self._table.source, parent, base, limit
-        )
+        reads = self._table.source
+        parent = tables[reads.table] if isinstance(reads, plan.From) else None
+        source = await do(Source, store.connection, self._number, reads, parent, base, limit)
         self._progress.total = source.count
         await do(store.begin, self._number, self._table)
-        for op in self._table.ops:
-            match op:
-                case plan.Compute():
-                    self._computed[id(op)] = self._tools.row_sql.expression(op)
-                case plan.Filter():
-                    self._computed[id(op)] = self._tools.row_sql.condition(op)
-                case plan.Embed() if source.count:
-                    self._embedded[id(op)] = await self._tools.embed(op)
-                case _:
-                    pass
+        await self._chain.prepare(tables, rows=source.count > 0)
         status = "partial"
         try:
             await self._feed(source)
@@ -162,190 +148,175 @@ class TableRun:
         async with asyncio.TaskGroup() as rows:
             for start in source.pages():
                 for row in await self._tools.journal.do(source.page, start):
-                    if any(gate.full for gate in self._gates.values()):
+                    if any(gate.full for gate in self._limits):
                         self._progress.not_asked += source.count - number
-                        self._progress.rows_in = source.count
+                        self._progress.rows_in += source.count - number
                         return
                     await room.acquire()
                     await self._tools.journal.room()
                     self._progress.rows_in += 1
-                    task = rows.create_task(self._row(number, row))
+                    task = rows.create_task(self._row(self._fed(number, row)))
                     task.add_done_callback(lambda _task: room.release())
                     number += 1
 
-    async def _row(self, number: int, source: SourceRow) -> None:
-        row = _Row(number, source.ordinal, source.key, source.values)
+    def _fed(self, number: int, source: SourceRow) -> _Row:
+        return _Row(Scope(source.key, source.values), 0, (source.ordinal,), number)
+
+    # One row
+
+    async def _row(self, row: _Row) -> str:
+        """Take a row to its end: what became of it, which is `forked` where others took its place."""
+        segment = self._segments[row.segment]
         status = "kept"
         failed: RowFailed | None = None
-        record: dict[str, Any] = {"ordinal": row.ordinal}
+        record: dict[str, Any] = {}
         try:
-            await self._walk(row)
-            for output in self._table.outputs:
-                record[output.name] = await _value(row, output.value)
-        except _Dropped as dropped:
+            async with row.scope:
+                await self._walk(row, segment)
+                if segment.fork:
+                    status = await self._fork(row, segment, segment.fork)
+                else:
+                    record = await self._record(row.scope)
+        except Dropped as dropped:
             status = dropped.status
         except RowFailed as error:
             status, failed = "failed", error
-        except asyncio.CancelledError:
-            for task in row.started:
-                task.cancel()
-            raise
-        finally:
-            if row.started:  # what was sent is worth keeping, even if the row is not
-                await asyncio.gather(*row.started, return_exceptions=True)
-        if status != "kept":
-            for turn in [gate.leave(number) for gate in self._gates.values()]:
-                if not await turn:  # a limit was full before: the row should not have started
-                    status = "not_asked"
-        setattr(self._progress, status, getattr(self._progress, status) + 1)
-        if status == "not_asked":
-            return
+        if status in ("dropped", "failed", "not_asked") and not await self._leave(row):
+            status = "not_asked"
+        if status != "forked":
+            setattr(self._progress, status, getattr(self._progress, status) + 1)
+        if status != "not_asked":
+            self._keep(row, status, record, failed)
+        return status
+
+    async def _record(self, scope: Scope) -> dict[str, Any]:
+        """The columns of a row that came to its end."""
+        await scope.settled(around=True)
+        return {o.name: await scope.value(o.value) for o in self._table.outputs}
+
+    def _keep(
+        self, row: _Row, status: str, record: dict[str, Any], failed: RowFailed | None
+    ) -> None:
+        """Put into the journal what is known of a row now that it ended."""
+        if failed:
+            self._chain.note_failure(row.scope, failed, stops_row=True)
+        for write, note in row.scope.notes:
+            write(note)
+        ordinal: Ordinal = row.path if len(self._segments) > 1 else row.path[0]
         if status == "kept":
+            record[ORDINAL] = ordinal
             self._tools.journal.row(self._number, self._staged, record)
-        elif failed is not None:
-            self._failure(row, failed, stops_row=True)
-        self._tools.journal.status(self._number, row.ordinal, row.key, status)
+        if status != "forked":
+            self._tools.journal.status(self._number, ordinal, row.scope.row_key, status)
 
-    async def _walk(self, row: _Row) -> None:
-        for op in self._table.ops:
-            for gate in self._paces.get(id(op), ()):
-                if not await gate.wanted(row.number):
-                    raise _Dropped("not_asked")
-            if id(op) in self._ahead:
-                self._start(row, op)
-            else:
-                await self._do(row, op)
+    async def _walk(self, row: _Row, segment: Segment) -> None:
+        for op in segment.ops:
+            for limit, gate in segment.paces.get(id(op), ()):
+                value = await self._compared(row, limit) if limit else b""
+                if not await gate.wanted(await row.number(), value):
+                    raise Dropped("not_asked")
+            gate = segment.gates.get(id(op))
+            if gate is None:
+                await self._chain.step(row.scope, op)
+                continue
+            await (
+                row.scope.settled(around=True)
+            )  # a row that is counted must not fail by what came before
+            if not await gate.enter(await row.number(), await self._compared(row, op)):
+                raise Dropped(gate.turned_away)
 
-    def _start(self, row: _Row, op: plan.Op) -> None:
-        """Let an ask go on by itself: the next operations do not need it yet."""
-        task = asyncio.create_task(self._do(row, op))
-        row.started.append(task)
-        for slot in plan.writes(op):
-            row.slots[slot] = task
-
-    async def _do(self, row: _Row, op: plan.Op) -> None:
-        try:
-            await self._apply(row, op)
-        except RowFailed as failed:
-            failed.what = failed.what or _what(op)
-            failed.place = failed.place or str(op.span)
-            raise
-
-    async def _apply(self, row: _Row, op: plan.Op) -> None:
+    async def _compared(self, row: _Row, op: plan.Op) -> bytes:
+        """What a gate compares rows by: equal values have equal bytes."""
         match op:
-            case plan.Ask():
-                values = await _values(row, op.reads)
-                place = Place(self._table.name, row.key)
-                filled = await self._tools.asker.fill(op, values, place)
-                row.slots.update(zip(op.writes, filled.values, strict=True))
-                row.slots[op.model_slot] = filled.model
-                if filled.problems:
-                    failed = RowFailed(filled.reason, "; ".join(filled.problems))
-                    failed.what, failed.place = _what(op), str(op.span)
-                    self._failure(row, failed, stops_row=False)
-            case plan.Compute():
-                values = await self._computed[id(op)](await _values(row, op.reads))
-                for slot, field_, value in zip(op.writes, op.fields, values, strict=True):
-                    _check(value, field_)
-                    row.slots[slot] = value
-            case plan.Filter():
-                (kept,) = await self._computed[id(op)](await _values(row, op.reads))
-                if not kept:
-                    raise _Dropped("dropped")
-            case plan.Render():
-                values = await _values(row, op.reads)
-                row.slots[op.write] = self._tools.prompts.render(op.template, values)
-            case plan.Constant():
-                row.slots[op.write] = op.value
-            case plan.Require():
-                values = await _values(row, op.reads)
-                for field_ in op.fields:
-                    _check(values[field_.name], field_)
-            case plan.Embed():
-                text = await _value(row, op.read)
-                row.slots[op.write] = await self._embedded[id(op)](text)
-            case plan.Limit():
-                if not await self._gates[id(op)].enter(row.number):
-                    raise _Dropped("not_asked")
+            case plan.Dedup():
+                values = await row.scope.values(op.reads)
+                return hashlib.blake2b(_encoder.encode(values), digest_size=16).digest()
+            case plan.Limit(per=str() as slot):
+                value = await row.scope.slot(slot)
+                if value is None:
+                    failed = RowFailed("null", f"`{slot}` is null")
+                    failed.what, failed.place = slot, str(op.span)
+                    raise failed
+                return _encoder.encode(value)
             case _:
-                assert_never(op)
+                return b""
 
-    def _failure(self, row: _Row, failed: RowFailed, *, stops_row: bool) -> None:
-        self._tools.journal.failure(
-            {
-                "run_id": self._tools.journal.store.run_id,
-                "table_name": self._table.name,
-                "row_key": row.key,
-                "column": failed.what,
-                "reason": failed.reason,
-                "detail": failed.detail,
-                "stops_row": stops_row,
-                "place": failed.place,
-            }
-        )
+    async def _leave(self, row: _Row) -> bool:
+        """Let those behind a row pass: whether it was in time for every limit that it did not reach.
 
-
-async def _slot(row: _Row, slot: str) -> Any:
-    value = row.slots[slot]
-    if isinstance(value, asyncio.Task):
-        await asyncio.shield(value)
-        value = row.slots[slot]
-    return value
-
-
-async def _value(row: _Row, ref: Ref) -> Any:
-    if isinstance(ref, str):
-        return await _slot(row, ref)
-    return {name: await _slot(row, slot) for name, slot in ref.items()}
-
-
-async def _values(row: _Row, reads: Mapping[str, Ref]) -> dict[str, Any]:
-    return {name: await _value(row, ref) for name, ref in reads.items()}
-
-
-def _check(value: Any, field_: Field) -> None:
-    """Raise RowFailed where a value is not what its column promises."""
-    type_ = types.required(field_.type)
-    if value is None:
-        if not types.nullable(field_.type):
-            raise RowFailed("null", f"`{field_.name}` is null")
-    elif isinstance(type_, types.Choice) and value not in type_.values:
-        raise RowFailed("choice", f"`{field_.name}` is none of {types.name(type_)}")
-
-
-def _what(op: plan.Op) -> str:
-    return "" if isinstance(op, plan.Constant | plan.Limit) else op.what
-
-
-def _asks_ahead(ops: tuple[plan.Op, ...]) -> frozenset[int]:
-    """The asks beside which a later one can run, and what stands between the two and needs the first.
-
-    What decides whether a row goes on (a filter, a limit, a null check) ends the search: nothing
-    behind it may be asked before it did.
-    """
-    ahead: set[int] = set()
-    for at, op in enumerate(ops):
-        if not isinstance(op, plan.Ask):
-            continue
-        waiting = set(plan.writes(op))
-        waiters = {id(op)}
-        for later in ops[at + 1 :]:
-            needs = bool(plan.reads(later) & waiting)
-            if isinstance(later, plan.Filter | plan.Limit) or (
-                isinstance(later, plan.Require) and needs
-            ):
+        If not, it depended on what was quick whether it set out at all, and nothing is kept of it.
+        """
+        parts = self._segments[row.segment :]
+        if not any(part.gates for part in parts):
+            return True
+        number = await row.number()
+        turns: list[asyncio.Future[bool]] = []
+        for part in parts:
+            turns += [gate.leave(number) for gate in part.gates.values()]
+            if part.numbers is None or part.numbers.had(number):
                 break
-            if needs:
-                waiting |= plan.writes(later)
-                waiters.add(id(later))
-            elif isinstance(later, plan.Ask):
-                ahead |= waiters
-    return frozenset(ahead)
+            # To the gates behind a fork it is as if it had one child, and that were gone.
+            number = await part.numbers.first(number, 1)
+        return all([await turn for turn in turns])
 
+    # Forks
 
-def _limits_after_calls(ops: tuple[plan.Op, ...]) -> dict[int, list[plan.Limit]]:
-    """The limits behind the first operation that costs something (by its id): they hold it back."""
-    costly = next((at for at, op in enumerate(ops) if isinstance(op, plan.Ask | plan.Embed)), None)
-    if costly is None:
-        return {}
-    return {id(ops[costly]): [op for op in ops[costly:] if isinstance(op, plan.Limit)]}
+    async def _fork(self, row: _Row, segment: Segment, op: plan.Unnest) -> str:
+        """Send a row for each element on its way, and wait for them."""
+        try:
+            value = await row.scope.value(op.read)
+            found = [] if value is None else elements(value, op.what)
+        except RowFailed as failed:
+            failed.what, failed.place = failed.what or op.what, failed.place or str(op.span)
+            raise
+        if not found:
+            raise Dropped("dropped")
+        first = None
+        if segment.numbers:
+            first = segment.numbers.first(await row.number(), len(found))
+        self._progress.grow(len(found) - 1)
+        statuses = await self._children_of(row, op, found, first)
+        if statuses.keys() != {"not_asked"}:
+            return "forked"
+        # Whether it came to be forked at all was chance: it counts as one row.
+        self._progress.grow(1 - len(found))
+        self._progress.not_asked -= len(found)
+        return "not_asked"
+
+    async def _children_of(
+        self,
+        row: _Row,
+        op: plan.Unnest,
+        found: Sequence[Any],
+        first: asyncio.Future[int] | None,
+    ) -> Counter[str]:
+        """What became of the children, of which few enough are on their way at once.
+
+        Of each parent there is always one: the first row of all must not wait for room, since the
+        others may be waiting for it at a gate.
+        """
+        statuses: Counter[str] = Counter()
+        own = 0
+        one_ended = asyncio.Event()
+
+        async def walk(child: _Row) -> None:
+            nonlocal own
+            try:
+                statuses[await self._row(child)] += 1
+            finally:
+                own -= 1
+                self._children -= 1
+                one_ended.set()
+
+        async with asyncio.TaskGroup() as children:
+            for nth, element in enumerate(found):
+                while own and self._children >= self._tools.window:
+                    one_ended.clear()
+                    await one_ended.wait()
+                await self._tools.journal.room()
+                scope = row.scope.child(nth + 1, {op.write: element})
+                own += 1
+                self._children += 1
+                child = _Row(scope, row.segment + 1, (*row.path, nth), nth, first)
+                children.create_task(walk(child))
+        return statuses

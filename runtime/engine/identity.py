@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import msgspec
 
 from synthc.compiler import plan
 from synthc.runtime.backends.protocol import Request
+from synthc.runtime.engine.scope import Place
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 
@@ -16,8 +18,8 @@ class Identity:
     """Makes the digests of one backend's calls.
 
     `model` is the name it is asked by. Where the backend samples (its temperature is not 0), the run's
-    seed, the row, and which of several equal questions it is are part of the identity too; otherwise
-    equal prompts are one call.
+    seed, the row, the rounds of its loops, which of several at once it is, and which of several equal
+    questions are part of the identity too; otherwise equal prompts are one call.
     """
 
     def __init__(self, backend: plan.Backend, model: str, seed: int) -> None:
@@ -25,10 +27,16 @@ class Identity:
         self._samples = backend.sampling.temperature != 0
         self._seed = seed
 
-    def digest(self, request: Request, row_key: str, ordinal: int) -> bytes:
+    def digest(self, request: Request, place: Place, ordinal: int) -> bytes:
         """16 bytes (BLAKE2b) that stand for the call."""
         messages = [(message.role, message.content) for message in request.messages]
-        place = (self._seed, row_key, ordinal) if self._samples else ()
         hashed = hashlib.blake2b(self._backend, digest_size=16)
-        hashed.update(_encoder.encode((messages, request.schema, place)))
+        hashed.update(_encoder.encode((messages, request.schema, self._where(place, ordinal))))
         return hashed.digest()
+
+    def _where(self, place: Place, ordinal: int) -> tuple[Any, ...]:
+        if not self._samples:
+            return ()
+        if place.rounds or place.index is not None:
+            return (self._seed, place.row_key, ordinal, place.rounds, place.index)
+        return (self._seed, place.row_key, ordinal)

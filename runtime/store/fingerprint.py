@@ -9,43 +9,57 @@ from typing import Any
 import msgspec
 
 from synthc.compiler import plan
+from synthc.runtime.ops import drawn_from, every, models
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
+Content = plan.Read | plan.Files | plan.Lines
+
+
 def fingerprints(
-    plan_: plan.Plan, content: Callable[[plan.Read], str], models: dict[str, str]
+    plan_: plan.Plan, content: Callable[[Content], str], models_: dict[str, str]
 ) -> dict[str, str]:
     """The fingerprint of each table, in hexadecimal.
 
-    `content` gives the digest of a source's files, `models` what each backend and embedder is by now.
+    `content` gives the digest of what files hold, `models_` what each backend and embedder is by now.
     Where things stand in the spec is no part of it: a new comment makes nothing stale.
     """
     found: dict[str, str] = {}
     for table in plan_.tables:
-        parents: tuple[str, ...] = ()
-        match table.source:
-            case plan.From(_, parent):
-                parents = (found[parent],)
-            case plan.Query(tables=tables):
-                parents = tuple(found[name] for name in tables)
-            case plan.Read():
-                parents = (content(table.source),)
-            case plan.Rows():
-                pass
-        used = [
-            models[op.backend if isinstance(op, plan.Ask) else op.embedder]
-            for op in table.ops
-            if isinstance(op, plan.Ask | plan.Embed)
+        made_of = [found[name] for name in parents(table)]
+        if isinstance(table.source, plan.Read | plan.Files):
+            made_of.append(content(table.source))
+        made_of += [
+            content(op.source)
+            for op in every(table.ops)
+            if isinstance(op, plan.Sample) and isinstance(op.source, plan.Lines)
         ]
-        parts = (plan_.seed, parents, used, _without_places(msgspec.to_builtins(table)))
+        used = [models_[name] for name in models(table.ops)]
+        parts = (plan_.seed, made_of, used, _without_places(msgspec.to_builtins(table)))
         found[table.name] = hashlib.blake2b(_encoder.encode(parts), digest_size=16).hexdigest()
     return found
 
 
+def parents(table: plan.Table) -> tuple[str, ...]:
+    """The tables that have to be there before a table is made."""
+    drawn = drawn_from(table.ops)
+    match table.source:
+        case plan.From(_, name):
+            return (name, *drawn)
+        case plan.Query(tables=names):
+            return (*names, *drawn)
+        case plan.Read() | plan.Rows() | plan.Files():
+            return drawn
+
+
 def _without_places(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_places(part) for key, part in value.items() if key != "span"}
+        return {
+            key: _without_places(part)
+            for key, part in value.items()
+            if key != "span" or not isinstance(part, list | tuple)  # a column can have that name
+        }
     if isinstance(value, list | tuple):
         return [_without_places(part) for part in value]
     return value

@@ -10,10 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 from synthc.compiler.types import Field
-from synthc.runtime.store.store import (
+from synthc.runtime.store.schema import (
     CALL_COLUMNS,
+    DRAW_COLUMNS,
     FAILURE_COLUMNS,
+    MUTATION_COLUMNS,
+)
+from synthc.runtime.store.store import (
     UNWRITABLE,
+    Ordinal,
     Store,
     StoredAnswer,
     transaction,
@@ -49,7 +54,7 @@ class Journal:
         self.store = store
         self._thread = ThreadPoolExecutor(1, "store")
         self._pending: dict[str, _Pending] = {}
-        self._statuses: dict[int, list[tuple[int, str, str]]] = {}
+        self._statuses: dict[int, list[tuple[Ordinal, str, str]]] = {}
         self._size = 0
         self._recent: dict[bytes, StoredAnswer] = {}
         self._wake = asyncio.Event()
@@ -90,11 +95,19 @@ class Journal:
         """Keep what a row could not have."""
         self._add("synth.failures", FAILURE_COLUMNS, record)
 
+    def mutation(self, record: dict[str, Any]) -> None:
+        """Keep which prompt of a set a row was asked by."""
+        self._add("synth.mutations", MUTATION_COLUMNS, record)
+
+    def draw(self, record: dict[str, Any]) -> None:
+        """Keep what was drawn for a row."""
+        self._add("synth.draws", DRAW_COLUMNS, record)
+
     def row(self, number: int, fields: tuple[Field, ...], record: dict[str, Any]) -> None:
         """Keep a finished row of the table that was begun by the number."""
         self._add(f"staged_{number}", fields, record)
 
-    def status(self, number: int, ordinal: int, key: str, status: str) -> None:
+    def status(self, number: int, ordinal: Ordinal, key: str, status: str) -> None:
         """Keep what became of a row."""
         self._statuses.setdefault(number, []).append((ordinal, key, status))
         self._grow()
@@ -144,7 +157,7 @@ class Journal:
                 del self._recent[digest]
 
     def _write(
-        self, pending: dict[str, _Pending], statuses: dict[int, list[tuple[int, str, str]]]
+        self, pending: dict[str, _Pending], statuses: dict[int, list[tuple[Ordinal, str, str]]]
     ) -> None:
         with transaction(self.store.connection):
             for target, records in pending.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,13 @@ from synthc.compiler import plan, types
 from synthc.compiler.types import Field, Type
 from synthc.runtime.errors import RunError
 from synthc.runtime.store import arrow
-from synthc.runtime.store.store import first, is_query
+from synthc.runtime.store.store import KEY, ORDINAL, POSITION, first, is_query, keyed
 
 PAGE = 2_048
 """Rows that are in memory at once while a source is read."""
+
+# What stands beside the columns of a spec while their rows are given keys.
+_PLACE, _NTH, _DIGEST = '"·place"', '"·nth"', '"·digest"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +35,19 @@ class SourceRow:
     values: dict[str, Any]
 
 
-def files_of(read: plan.Read, base: Path) -> list[Path]:
-    """The files that a `read` means now. Raises RunError where there are none."""
-    path = base / read.path
+def files_of(source: plan.Read | plan.Files, base: Path) -> list[Path]:
+    """The files that a source means now, in order. Raises RunError where there are none."""
+    path = base / source.path
     if path.is_file():
         return [path]
     found = sorted(map(Path, glob.glob(str(path), recursive=True)))
+    if isinstance(source, plan.Files):
+        found = [file for file in found if file.is_file()]
     if not found:
         raise RunError(
-            f"there is no file `{read.path}`",
+            f"there is no file `{source.path}`",
             hint="paths are relative to the folder of the spec (or of the plan)",
-            span=read.span,
+            span=source.span,
         )
     return found
 
@@ -53,6 +59,20 @@ def digest_of(files: list[Path]) -> str:
         with file.open("rb") as opened:
             hashed.update(hashlib.file_digest(opened, hashlib.blake2b).digest())
     return hashed.hexdigest()
+
+
+def digest_of_names(source: plan.Files, base: Path) -> str:
+    """What stands for files, their names and what they hold, in hexadecimal."""
+    named = "\n".join([*names_of(source, base), digest_of(files_of(source, base))])
+    return hashlib.blake2b(named.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def names_of(source: plan.Files, base: Path) -> list[str]:
+    """The paths of the files as the source has them: from the folder of the spec, where it names them so."""
+    found = files_of(source, base)
+    if Path(source.path).is_absolute():
+        return [file.as_posix() for file in found]
+    return [Path(os.path.relpath(file, base)).as_posix() for file in found]
 
 
 class Source:
@@ -75,7 +95,7 @@ class Source:
         self._fields = _fields(source, parent)
         self._span = source.span
         try:
-            self._lay_down(source, base, limit)
+            self._lay_down(source, parent, base, limit)
         except duckdb.Error as error:
             raise self._unreadable(source, base, error) from None
         row = first(connection, f"SELECT count(*) FROM {self._name}")
@@ -88,8 +108,8 @@ class Source:
     def page(self, start: int) -> list[SourceRow]:
         """The rows from an ordinal on, `PAGE` of them at most, in order."""
         page = self._connection.sql(
-            f"SELECT * FROM {self._name} WHERE ordinal >= {start} AND ordinal < {start + PAGE}"
-            " ORDER BY ordinal"
+            f'SELECT * FROM {self._name} WHERE "{ORDINAL}" >= {start} AND "{ORDINAL}" < {start + PAGE}'
+            f' ORDER BY "{ORDINAL}"'
         ).to_arrow_table()
         # Through Arrow, as all values go: DuckDB's own way wants pytz for a time with its zone.
         rows = zip(*(column.to_pylist() for column in page.columns), strict=True)
@@ -109,7 +129,9 @@ class Source:
         """Forget the rows."""
         self._connection.execute(f"DROP TABLE {self._name}")
 
-    def _lay_down(self, source: plan.Source, base: Path, limit: int | None) -> None:
+    def _lay_down(
+        self, source: plan.Source, parent: plan.Table | None, base: Path, limit: int | None
+    ) -> None:
         execute = self._connection.execute
         limited = "" if limit is None else f" LIMIT {limit}"
         make = f"CREATE OR REPLACE TEMP TABLE {self._name} AS"
@@ -121,30 +143,29 @@ class Source:
         match source:
             case plan.Rows(_, count):
                 execute(
-                    f"{make} SELECT range AS ordinal, CAST(range + 1 AS VARCHAR) AS row_key"
+                    f'{make} SELECT range AS "{ORDINAL}", CAST(range + 1 AS VARCHAR) AS "{KEY}"'
                     f" FROM range({count}){limited}"
                 )
-            case plan.From(_, table):
-                execute(
-                    f"{make} SELECT position AS ordinal, row_key{columns} FROM main.{types.quote(table)}"
-                    " POSITIONAL JOIN (SELECT position, row_key FROM synth.rows"
-                    f" WHERE table_name = '{table.replace(chr(39), chr(39) * 2)}'"
-                    f" AND status = 'kept' ORDER BY position){limited}"
-                )
+            case plan.From():
+                assert parent is not None
+                rows = f'SELECT "{POSITION}" AS "{ORDINAL}", "{KEY}"{columns} {keyed(parent)}'
+                execute(f"{make} {rows}{limited}")
+            case plan.Files():
+                self._lay_down_files(make, names_of(source, base)[:limit])
             case plan.Read(_, path, fields, key):
                 files = [str(file) for file in files_of(source, base)]
                 reading = plan.reading(path, files, fields)
                 execute(f"{make} SELECT {casts} FROM {reading}{limited}")
                 self._check_columns(source, files)
-                self._key(key, "place", exclude_floats=False)
+                self._key(key, _PLACE, exclude_floats=False)
             case plan.Query(_, sql, _, _, key, ordered):
                 if not is_query(self._connection, sql):  # a plan can be edited by hand
                     raise RunError("this is no single query", span=source.span)
                 execute(f"{make} SELECT {casts} FROM ({sql}\n)")
-                order = types.quote(key) if key else "row_key"
-                self._key(key, "place" if ordered else order, exclude_floats=True)
+                order = types.quote(key) if key else f'"{KEY}"'
+                self._key(key, _PLACE if ordered else order, exclude_floats=True)
                 if limit is not None:  # of the rows in their order, which only now is known
-                    execute(f"DELETE FROM {self._name} WHERE ordinal >= {limit}")
+                    execute(f'DELETE FROM {self._name} WHERE "{ORDINAL}" >= {limit}')
             case _:
                 assert_never(source)
 
@@ -157,28 +178,37 @@ class Source:
             value = f"md5(CAST(to_json(struct_pack({struct})) AS VARCHAR))" if hashed else "'row'"
             # A query gives its rows in any order: which of equals is the first, the floats decide.
             floats = [types.quote(f.name) for f in self._fields if f not in hashed]
-            ties = ", ".join([*floats, "place"])
+            ties = ", ".join([*floats, _PLACE])
         else:
-            value, ties = f"CAST({types.quote(key)} AS VARCHAR)", "place"
+            value, ties = f"CAST({types.quote(key)} AS VARCHAR)", _PLACE
         self._connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {self._name} AS"
-            f" WITH digests AS (SELECT rowid AS place, {value} AS digest{columns} FROM {self._name}),"
-            f" counted AS (SELECT *, row_number() OVER (PARTITION BY digest ORDER BY {ties}) AS nth"
+            f" WITH digests AS (SELECT rowid AS {_PLACE}, {value} AS {_DIGEST}{columns} FROM {self._name}),"
+            f" counted AS (SELECT *, row_number() OVER (PARTITION BY {_DIGEST} ORDER BY {ties}) AS {_NTH}"
             " FROM digests),"
-            " keyed AS (SELECT *, CASE nth WHEN 1 THEN digest ELSE digest || '#' || nth END AS row_key"
-            " FROM counted)"
-            f" SELECT row_number() OVER (ORDER BY {order}) - 1 AS ordinal, row_key{columns}, nth"
-            " FROM keyed ORDER BY ordinal"
+            f" keyed AS (SELECT *, CASE {_NTH} WHEN 1 THEN {_DIGEST} ELSE {_DIGEST} || '#' || {_NTH} END"
+            f' AS "{KEY}" FROM counted)'
+            f' SELECT row_number() OVER (ORDER BY {order}) - 1 AS "{ORDINAL}", "{KEY}"{columns}, {_NTH}'
+            f' FROM keyed ORDER BY "{ORDINAL}"'
         )
         if key is not None:
             self._check_key(key)
-        self._connection.execute(f"ALTER TABLE {self._name} DROP COLUMN nth")
+        self._connection.execute(f"ALTER TABLE {self._name} DROP COLUMN {_NTH}")
+
+    def _lay_down_files(self, make: str, names: list[str]) -> None:
+        """A row for each file, its path its key: each of its columns holds it too."""
+        columns = "".join(f", name AS {types.quote(f.name)}" for f in self._fields)
+        self._connection.execute(
+            f'{make} SELECT ordinal AS "{ORDINAL}", name AS "{KEY}"{columns} FROM'
+            " (SELECT unnest($names) AS name, unnest(range(len($names))) AS ordinal)",
+            {"names": names},
+        )
 
     def _check_key(self, key: str) -> None:
         wrong = first(
             self._connection,
             f"SELECT {types.quote(key)} FROM {self._name}"
-            f" WHERE nth > 1 OR {types.quote(key)} IS NULL ORDER BY ordinal LIMIT 1",
+            f' WHERE {_NTH} > 1 OR {types.quote(key)} IS NULL ORDER BY "{ORDINAL}" LIMIT 1',
         )
         if wrong is None:
             return
@@ -238,7 +268,7 @@ def _first_bad_line(file: Path) -> str | None:
 
 def _fields(source: plan.Source, parent: plan.Table | None) -> tuple[Field, ...]:
     match source:
-        case plan.Read(columns=columns) | plan.Query(columns=columns):
+        case plan.Read(columns=columns) | plan.Query(columns=columns) | plan.Files(columns=columns):
             return columns
         case plan.From():
             return tuple(Field(o.name, o.type) for o in parent.outputs) if parent else ()

@@ -18,66 +18,35 @@ import duckdb
 from synthc.compiler import plan, types
 from synthc.compiler.types import Field
 from synthc.runtime.errors import RunError, Stopped
-from synthc.runtime.store import arrow
+from synthc.runtime.store import arrow, schema
+from synthc.runtime.store.schema import FORMAT
 
-FORMAT = 1
-"""The version of the schema `synth`. A database of another one is never touched."""
+Ordinal = int | tuple[int, ...]
+"""A row's place in its table's order: among those of its source, or behind those it came from."""
 
-_SCHEMA = """
-CREATE SCHEMA synth;
-CREATE TABLE synth.meta (format INTEGER NOT NULL, simulated BOOLEAN NOT NULL);
-CREATE TABLE synth.runs (
-    run_id INTEGER NOT NULL, spec VARCHAR, seed BIGINT, plan VARCHAR,
-    started_at TIMESTAMP, ended_at TIMESTAMP, status VARCHAR);
-CREATE TABLE synth.tables (
-    table_name VARCHAR NOT NULL, fingerprint VARCHAR, status VARCHAR, run_id INTEGER,
-    rows_in BIGINT, kept BIGINT, dropped BIGINT, failed BIGINT, not_asked BIGINT);
-CREATE TABLE synth.rows (
-    table_name VARCHAR NOT NULL, row_key VARCHAR NOT NULL, ordinal BIGINT, position BIGINT,
-    status VARCHAR);
-CREATE TABLE synth.calls (
-    digest BLOB NOT NULL, run_id INTEGER, table_name VARCHAR, row_key VARCHAR, "column" VARCHAR,
-    backend VARCHAR, model VARCHAR, request VARCHAR, answer VARCHAR, finish_reason VARCHAR,
-    input_tokens BIGINT, output_tokens BIGINT, latency_s DOUBLE, attempts INTEGER, reask INTEGER,
-    answered_at TIMESTAMP);
-CREATE TABLE synth.failures (
-    run_id INTEGER, table_name VARCHAR, row_key VARCHAR, "column" VARCHAR, reason VARCHAR,
-    detail VARCHAR, stops_row BOOLEAN, place VARCHAR);
-"""
+ORDINAL, POSITION, KEY = "·ordinal", "·position", "·key"
+"""What stands beside the columns of a spec, which have no such names."""
 
-CALL_COLUMNS = (
-    Field("digest", types.Other("BLOB")),
-    Field("run_id", types.Other("INTEGER")),
-    Field("table_name", types.Text()),
-    Field("row_key", types.Text()),
-    Field("column", types.Text()),
-    Field("backend", types.Text()),
-    Field("model", types.Text()),
-    Field("request", types.Text()),
-    Field("answer", types.Text()),
-    Field("finish_reason", types.Text()),
-    Field("input_tokens", types.Int()),
-    Field("output_tokens", types.Int()),
-    Field("latency_s", types.Float()),
-    Field("attempts", types.Other("INTEGER")),
-    Field("reask", types.Other("INTEGER")),
-    Field("answered_at", types.Other("TIMESTAMP")),
-)
-FAILURE_COLUMNS = (
-    Field("run_id", types.Other("INTEGER")),
-    Field("table_name", types.Text()),
-    Field("row_key", types.Text()),
-    Field("column", types.Text()),
-    Field("reason", types.Text()),
-    Field("detail", types.Text()),
-    Field("stops_row", types.Bool()),
-    Field("place", types.Text()),
-)
-_STATUS_COLUMNS = (
-    Field("ordinal", types.Int()),
-    Field("row_key", types.Text()),
-    Field("status", types.Text()),
-)
+
+def stored(table: plan.Table) -> str:
+    """Where a table stands, as SQL names it."""
+    return f"{'synth' if table.hidden else 'main'}.{types.quote(table.name)}"
+
+
+def keyed(table: plan.Table) -> str:
+    """The end of a query of a finished table that sees its rows' positions and keys too."""
+    name = table.name.replace("'", "''")
+    return (
+        f'FROM {stored(table)} POSITIONAL JOIN (SELECT position AS "{POSITION}", row_key AS "{KEY}"'
+        f" FROM synth.rows WHERE table_name = '{name}' AND status = 'kept' ORDER BY position)"
+    )
+
+
+def staged_fields(table: plan.Table) -> tuple[Field, ...]:
+    """The columns of a table while its rows come in any order: where each belongs, and its own."""
+    forks = any(isinstance(op, plan.Unnest) for op in table.ops)
+    ordinal = types.ListOf(types.Int()) if forks else types.Int()
+    return (Field(ORDINAL, ordinal), *(Field(o.name, o.type) for o in table.outputs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +86,7 @@ class Store:
         try:
             if is_empty(self._connection):  # new, or left by a run that was killed as it began
                 with transaction(self._connection):
-                    self._connection.execute(_SCHEMA)
+                    self._connection.execute(schema.create())
                     self._connection.execute(
                         "INSERT INTO synth.meta VALUES (?, ?)", [FORMAT, simulated]
                     )
@@ -137,6 +106,7 @@ class Store:
             raise
         self.run_id = 0
         self._schemas: dict[str, Any] = {}
+        self._statuses: dict[int, tuple[Field, ...]] = {}
 
     def close(self) -> None:
         """Write everything into the file itself, and close it.
@@ -170,35 +140,38 @@ class Store:
                 [now(), status, self.run_id],
             )
 
-    def done(self, table: str, fingerprint: str) -> Counts | None:
+    def done(self, table: plan.Table, fingerprint: str) -> Counts | None:
         """The counts of a table that is complete and made of just these things, else None."""
         row = first(
             self._connection,
             "SELECT rows_in, kept, dropped, failed, not_asked FROM synth.tables"
             " WHERE table_name = ? AND fingerprint = ? AND status = 'done'",
-            [table, fingerprint],
+            [table.name, fingerprint],
         )
         exists = first(
             self._connection,
-            "SELECT 1 FROM duckdb_tables() WHERE schema_name = 'main' AND table_name = ?",
-            [table],
+            "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?",
+            ["synth" if table.hidden else "main", table.name],
         )
         return Counts(*row) if row and exists else None
 
     # Rows on their way
 
     def begin(self, number: int, table: plan.Table) -> None:
-        """Make room for a table's rows, which come in any order; forget its old failures."""
-        columns = ", ".join(f"{types.quote(o.name)} {types.sql(o.type)}" for o in table.outputs)
-        comma = ", " if columns else ""
+        """Make room for a table's rows, which come in any order; forget what is known of its old ones."""
+        if table.hidden and table.name in schema.OURS:  # a plan can be edited by hand
+            raise RunError(f"no table can be called `synth.{table.name}`", span=table.span)
+        staged = staged_fields(table)
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE staged_{number} (ordinal BIGINT{comma}{columns})"
+            f"CREATE OR REPLACE TEMP TABLE staged_{number} ({schema.columns(staged)})"
         )
+        statuses = _status_fields(staged[0].type)
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE statuses_{number}"
-            " (ordinal BIGINT, row_key VARCHAR, status VARCHAR)"
+            f"CREATE OR REPLACE TEMP TABLE statuses_{number} ({schema.columns(statuses)})"
         )
-        self._connection.execute("DELETE FROM synth.failures WHERE table_name = ?", [table.name])
+        self._statuses[number] = statuses
+        for ours in schema.OF_ONE_TABLE:
+            self._connection.execute(f"DELETE FROM synth.{ours} WHERE table_name = ?", [table.name])
 
     def append(
         self, target: str, fields: Sequence[Field], rows: Sequence[Mapping[str, Any]]
@@ -206,35 +179,39 @@ class Store:
         """Add rows to a table in one statement, through Arrow."""
         if not rows:
             return
-        schema = self._schemas.get(target)
-        if schema is None:
-            schema = self._schemas[target] = arrow.schema(self._connection, fields)
+        made = self._schemas.get(target)
+        if made is None:
+            made = self._schemas[target] = arrow.schema(self._connection, fields)
         columns = {field.name: [row[field.name] for row in rows] for field in fields}
-        batch = arrow.table(columns, fields, schema)
+        batch = arrow.table(columns, fields, made)
         self._connection.register("synth_batch", batch)
         self._connection.execute(f"INSERT INTO {target} SELECT * FROM synth_batch")
         self._connection.unregister("synth_batch")
 
-    def append_statuses(self, number: int, rows: Sequence[tuple[int, str, str]]) -> None:
+    def append_statuses(self, number: int, rows: Sequence[tuple[Ordinal, str, str]]) -> None:
         """Note what became of rows: (ordinal, row key, status)."""
-        names = [field.name for field in _STATUS_COLUMNS]
+        fields = self._statuses[number]
+        names = [field.name for field in fields]
         records = [dict(zip(names, row, strict=True)) for row in rows]
-        self.append(f"statuses_{number}", _STATUS_COLUMNS, records)
+        self.append(f"statuses_{number}", fields, records)
 
     def publish(
         self, number: int, table: plan.Table, fingerprint: str, status: str, counts: Counts
     ) -> None:
         """Put the table in place, whole: its rows in their source's order, its keys, its counts."""
-        name = types.quote(table.name)
         columns = ", ".join(types.quote(output.name) for output in table.outputs)
+        fields = self._statuses.pop(number)
+        # Rows that were forked have no number of their own: they are counted.
+        plain = fields[0].type == types.Int()
+        ordinal = "ordinal" if plain else "row_number() OVER (ORDER BY ordinal) - 1"
         with transaction(self._connection):
             self._connection.execute(
-                f"CREATE OR REPLACE TABLE main.{name} AS"
-                f" SELECT {columns} FROM staged_{number} ORDER BY ordinal"
+                f"CREATE OR REPLACE TABLE {stored(table)} AS"
+                f' SELECT {columns} FROM staged_{number} ORDER BY "{ORDINAL}"'
             )
             self._connection.execute("DELETE FROM synth.rows WHERE table_name = ?", [table.name])
             self._connection.execute(
-                "INSERT INTO synth.rows SELECT ?, row_key, ordinal, CASE WHEN status = 'kept' THEN"
+                f"INSERT INTO synth.rows SELECT ?, row_key, {ordinal}, CASE WHEN status = 'kept' THEN"
                 " row_number() OVER (PARTITION BY status = 'kept' ORDER BY ordinal) - 1 END, status"
                 f" FROM statuses_{number} ORDER BY ordinal",
                 [table.name],
@@ -286,6 +263,14 @@ class transaction:  # noqa: N801 - reads as a keyword
             return
         with contextlib.suppress(duckdb.Error):  # what went wrong matters, and may have ended it
             self._connection.execute("ROLLBACK")
+
+
+def _status_fields(ordinal: types.Type) -> tuple[Field, ...]:
+    return (
+        Field("ordinal", ordinal),
+        Field("row_key", types.Text()),
+        Field("status", types.Text()),
+    )
 
 
 def first(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from synthc.compiler.check.check import check
-from synthc.compiler.lower import lower
+from synthc.compiler.lower.lower import lower
 from synthc.compiler.optimise import PASSES, optimise
 from synthc.compiler.optimise.move_filters import move_filters
 from synthc.compiler.optimise.prune import prune
@@ -20,6 +20,9 @@ task answer { in topic: text  out answer: text = ask "{{ topic }}" }
 task judge { in answer: text  out score: int = ask "{{ answer }} {{ output_format }}" }
 task shout { in topic: text  out loud: text = sql "upper(topic)" }
 task greet { in topic: text  out greeting: text = "Hello {{ topic }}" }
+task feel { in topic: text  out feeling: text = ask "{{ topic }}"  out mood: "sad" | "glad" = sample }
+task polish { in topic: text
+  out fine: text = repeat 2 times now: text = topic { next ask "{{ now }}" } }
 """
 
 
@@ -71,6 +74,16 @@ MOVES = {
         '|> answer |> select("answer, size AS big") |> where("big > 3")',
         "require filter ask",
     ),
+    "before a loop": ('|> polish |> where("size > 3")', "require filter repeat"),
+    "behind a fork": (
+        "|> select(\"[topic] AS ts, size\") |> unnest(ts as topic) |> answer |> where(\"size > 3\")",
+        "compute unnest require filter ask",
+    ),
+    "with the draw that it reads": (
+        "|> feel |> where(\"mood = 'sad'\")",
+        "require sample filter ask",
+    ),
+    "a label, not its limit": ("|> feel |> limit(2, per = mood)", "require sample ask limit"),
     "behind an earlier limit": (
         '|> limit(9) |> answer |> where("size > 3")',
         "limit require filter ask",
@@ -92,6 +105,15 @@ STAYS = {
         '|> answer |> select("*, length(answer) AS n") |> where("n > 3")',
         "require ask compute filter",
     ),
+    "a fork in between": (
+        "|> answer |> select(\"[topic] AS ts, size\") |> unnest(ts as t) |> where(\"size > 3\")",
+        "require ask compute unnest filter",
+    ),
+    "the first of equals in between": (
+        '|> answer |> dedup(topic) |> where("size > 3")',
+        "require ask dedup filter",
+    ),
+    "a label that is answered": ("|> answer |> limit(2, per = answer)", "require ask limit"),
     "no model before it": ('|> shout |> where("size > 3")', "require compute filter"),
     "first already": ('|> where("size > 3") |> answer', "filter require ask"),
     "nothing to move": ("|> answer |> judge", "require ask ask"),

@@ -11,7 +11,7 @@ from bench.answers import Seen
 from bench.faults import FAULTS, Fault
 from bench.server import serving
 from synthc.runtime.engine.engine import Progress
-from synthc.runtime.engine.gate import Gate
+from synthc.runtime.engine.gate import Limit
 from synthc.runtime.errors import RunError
 from tests.runtime.helpers import (
     BACKEND,
@@ -224,9 +224,29 @@ def test_two_limits_and_a_failure_between(tmp_path: Path) -> None:
     assert column(tmp_path, "SELECT n FROM t") == [0, 3, 4, 5, 6]
 
 
+def test_a_row_that_a_limit_counts_does_not_fail_by_an_ask_before_it(tmp_path: Path) -> None:
+    topics(tmp_path, 9)
+
+    def answer(prompt: str) -> str | Fault:
+        return FAULTS["422"] if prompt == "First topic 1" else prompt
+
+    spec = f"""{BACKEND}
+    task two {{
+      in topic: text
+      out first: text = ask "First {{{{ topic }}}}"
+      out second: text = ask "Second {{{{ topic }}}}"
+    }}
+    {READ} |> two |> limit(3)"""
+    with serving(answering(answer), latency_s=(0.0, 0.02)) as server:
+        report = made(spec, tmp_path, server)
+        assert server.count == 2 * 4
+    assert counts(report.tables["t"]) == (9, 3, 0, 1, 5)
+    assert column(tmp_path, "SELECT n FROM t") == [0, 2, 3]
+
+
 def test_a_limit_lets_rows_in_by_their_numbers_alone() -> None:
     async def in_turn() -> None:
-        gate = Gate(2)
+        gate = Limit(2)
         assert await gate.wanted(0)
         assert await gate.wanted(1)
         third = asyncio.create_task(gate.wanted(2))
@@ -244,7 +264,7 @@ def test_a_limit_lets_rows_in_by_their_numbers_alone() -> None:
         assert not await gate.leave(3)
 
     async def gone_before_wanted() -> None:
-        gate = Gate(1)
+        gate = Limit(1)
         second = asyncio.create_task(gate.wanted(2))
         await asyncio.sleep(0)
         gone = gate.leave(1)
@@ -260,7 +280,7 @@ def test_a_limit_lets_rows_in_by_their_numbers_alone() -> None:
         assert await gate.leave(2)  # it has been here
 
     async def cancelled() -> None:
-        gate = Gate(1)
+        gate = Limit(1)
         waiting = asyncio.ensure_future(gate.enter(1))
         waiting.cancel()
         gate.enter(0)

@@ -9,8 +9,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from synthc.compiler import plan, types
+from synthc.compiler.types import Field
 from synthc.runtime.errors import RunError
 from tests.runtime.helpers import column, compiled, lines, made, rows, topics
+from tests.runtime.plans import INT, SPAN, draw, of, sample, table
+from tests.runtime.plans import rows as numbered
 
 KEYS = "SELECT row_key FROM synth.rows WHERE table_name = 't' ORDER BY ordinal"
 
@@ -192,3 +196,118 @@ def write(path: Path, records: list[dict[str, object]]) -> None:
         path.write_text(json.dumps(records))
     else:
         lines(path.parent, path.name, records)
+
+
+# Files
+
+
+def pictures(base: Path, *names: str) -> None:
+    for name in names:
+        (base / name).parent.mkdir(parents=True, exist_ok=True)
+        (base / name).write_bytes(name.encode())
+
+
+def files(path: str) -> plan.Plan:
+    source = plan.Files(SPAN, path, (Field("path", types.Text()), Field("image", types.Image())))
+    columns: dict[str, types.Type] = {"path": types.Text(), "image": types.Image()}
+    return of(table(source, outputs=columns))
+
+
+def test_a_row_for_each_file(tmp_path: Path) -> None:
+    names = ["a.jpg", "b'c.jpg", "é.jpg"]
+    pictures(tmp_path, *reversed(names), "other.png")
+    (tmp_path / "folder.jpg").mkdir()
+    made(files("*.jpg"), tmp_path, "")
+    assert rows(tmp_path, "FROM t") == [(name, name) for name in names]
+    assert column(tmp_path, KEYS) == names
+
+
+def test_files_in_folders_are_named_from_that_of_the_spec(tmp_path: Path) -> None:
+    pictures(tmp_path, "x/b.jpg", "x/y/a.jpg", "outside.jpg")
+    made(files("x/**/*.jpg"), tmp_path, "")
+    assert column(tmp_path, KEYS) == ["x/b.jpg", "x/y/a.jpg"]
+    (tmp_path / "z").mkdir()
+    made(files("../outside.jpg"), tmp_path / "z", "")
+    assert column(tmp_path / "z", KEYS) == ["../outside.jpg"]
+    made(files(str(tmp_path / "*.jpg")), tmp_path / "z", "")
+    assert column(tmp_path / "z", KEYS) == [str(tmp_path / "outside.jpg")]
+
+
+def test_changed_files_make_the_table_again(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.jpg", "b.jpg")
+    spec = files("*.jpg")
+    made(spec, tmp_path, "")
+    assert made(spec, tmp_path, "").skipped == ["t"]
+    (tmp_path / "a.jpg").write_bytes(b"new")
+    assert made(spec, tmp_path, "").skipped == []
+    (tmp_path / "a.jpg").rename(tmp_path / "c.jpg")
+    assert made(spec, tmp_path, "").skipped == []
+    assert made(spec, tmp_path, "", limit=1).tables["t"].kept == 1
+    assert column(tmp_path, KEYS) == ["b.jpg"]
+
+
+def test_no_file_at_all_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").mkdir()
+    with pytest.raises(RunError, match=r"there is no file `\*.jpg`"):
+        made(files("*.jpg"), tmp_path, "")
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "name", ["ordinal", "row_key", "place", "nth", "digest", "position", "status", "row"]
+)
+def test_a_column_can_have_a_name_that_we_use_too(tmp_path: Path, name: str) -> None:
+    lines(tmp_path, "t.jsonl", ({name: f"v{n}"} for n in range(3)))
+    spec = f"""table t = read("t.jsonl")
+    table u = t |> where("true")
+    table k = read("t.jsonl", key = {name})
+    table w = sql "SELECT {name} FROM t" key {name}"""
+    made(spec, tmp_path, "")
+    for table_ in "tukw":
+        assert column(tmp_path, f"FROM {table_}") == ["v0", "v1", "v2"]
+
+
+# Hidden tables
+
+
+def test_a_hidden_table_stands_beside_ours(tmp_path: Path) -> None:
+    hidden = table(
+        numbered(6),
+        sample(plan.Uniform(1.0, 9.0), Field("n", INT)),
+        outputs={"n": INT},
+        name="t·1",
+        hidden=True,
+    )
+    query = plan.Query(
+        SPAN,
+        'SELECT sum(n) AS n FROM synth."t·1"',
+        ("t·1",),
+        (Field("n", INT),),
+        None,
+        ordered=False,
+    )
+    drawn = Field("n", INT)
+    few = types.ListOf(types.Record((drawn,)))
+    spec = of(
+        hidden,
+        table(plan.From(SPAN, "t·1"), outputs={"n": INT}, name="same"),
+        table(query, outputs={"n": INT}, name="sum"),
+        table(numbered(1), draw("t·1", 6, drawn), outputs={"examples": few}, name="drawn"),
+    )
+    report = made(spec, tmp_path, "")
+    found = column(tmp_path, 'FROM synth."t·1"')
+    assert column(tmp_path, "FROM same") == found
+    assert column(tmp_path, "FROM sum") == [sum(found)]
+    assert sorted(row["n"] for row in column(tmp_path, "FROM drawn")[0]) == sorted(found)
+    assert report.tables["t·1"].kept == 6
+    shown = "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main' ORDER BY 1"
+    assert column(tmp_path, shown) == ["drawn", "same", "sum"]
+    assert made(spec, tmp_path, "").skipped == ["t·1", "same", "sum", "drawn"]
+
+
+def test_a_hidden_table_takes_no_name_of_ours(tmp_path: Path) -> None:
+    hidden = table(numbered(1), outputs={}, name="calls", hidden=True)
+    with pytest.raises(RunError, match=r"no table can be called `synth.calls`"):
+        made(of(hidden), tmp_path, "")

@@ -15,7 +15,8 @@ import pytest
 from bench.server import serving
 from synthc.runtime.errors import RunError, Stopped
 from synthc.runtime.store.journal import Journal
-from synthc.runtime.store.store import FORMAT, Store, StoredAnswer, connect
+from synthc.runtime.store.schema import FORMAT
+from synthc.runtime.store.store import Store, StoredAnswer, connect
 from tests.runtime.helpers import BACKEND, WRITE, column, made, rows, topics
 
 SPEC = BACKEND + WRITE + 'table t = read("topics.jsonl") |> write'
@@ -118,6 +119,8 @@ def call(number: int, **changes: Any) -> dict[str, Any]:
         "table_name": "t",
         "row_key": str(number),
         "column": "c",
+        "rounds": None,
+        "index": None,
         "backend": "b",
         "model": "m",
         "request": "[]",

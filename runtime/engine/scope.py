@@ -1,0 +1,99 @@
+"""What the operations on a row see: its slots, and around them those of what it came from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from synthc.compiler.plan import Ref
+
+Note = tuple[Callable[[dict[str, Any]], None], dict[str, Any]]
+"""A record, and what takes it into the journal once the row's end is known."""
+
+
+class Place(NamedTuple):
+    """Where something is asked or drawn: for which row, in which rounds of its loops (from 1, the
+    outermost first), and as which of several at once (from 0)."""
+
+    table: str
+    row_key: str
+    rounds: tuple[int, ...] = ()
+    index: int | None = None
+
+
+@dataclass(slots=True)
+class Scope:
+    """The slots of a row, or of one round of a loop. A slot holds its value, or the task making it.
+
+    `outer` is what is around it: the row that was forked, the round of the loop around. Tasks that were
+    `started` in it end with it: `async with scope`.
+    """
+
+    row_key: str
+    slots: dict[str, Any]
+    outer: Scope | None = None
+    rounds: tuple[int, ...] = ()
+    notes: list[Note] = field(default_factory=list)
+    started: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def child(self, number: int, slots: dict[str, Any]) -> Scope:
+        """That of the row's child of a number, from 1."""
+        return Scope(f"{self.row_key}/{number}", slots, self)
+
+    def round(self, number: int, slots: dict[str, Any]) -> Scope:
+        """That of a round of a loop, from 1."""
+        return Scope(self.row_key, slots, self, (*self.rounds, number), self.notes)
+
+    async def slot(self, name: str) -> Any:
+        """The value of a slot, when it is there."""
+        scope = self
+        while name not in scope.slots and scope.outer:
+            scope = scope.outer
+        value = scope.slots[name]
+        if isinstance(value, asyncio.Task):
+            await asyncio.shield(value)
+            value = scope.slots[name]
+        return value
+
+    async def value(self, ref: Ref) -> Any:
+        """The value of a slot, or of a struct put together from slots."""
+        if isinstance(ref, str):
+            return await self.slot(ref)
+        return {name: await self.slot(slot) for name, slot in ref.items()}
+
+    async def values(self, reads: Mapping[str, Ref]) -> dict[str, Any]:
+        """The values that an operation reads, by the names it has for them."""
+        return {
+            name: await (self.slot(ref) if isinstance(ref, str) else self.value(ref))
+            for name, ref in reads.items()
+        }
+
+    def start(self, work: Coroutine[Any, Any, None], writes: frozenset[str]) -> None:
+        """Let something go on by itself that writes slots: what comes next does not need them yet."""
+        task = asyncio.create_task(work)
+        self.started.append(task)
+        for slot in writes:
+            self.slots[slot] = task
+
+    async def settled(self, *, around: bool = False) -> None:
+        """Wait for what was started, in what is around it too. Raises what that raised, also where
+        nobody needed it."""
+        scope: Scope | None = self
+        while scope:
+            for task in scope.started:
+                await asyncio.shield(task)
+            scope = scope.outer if around else None
+
+    async def __aenter__(self) -> Scope:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        if not self.started:
+            return
+        if kind is not None and issubclass(kind, asyncio.CancelledError):
+            for task in self.started:
+                task.cancel()
+        # What was sent is worth keeping, even if the row is not.
+        await asyncio.gather(*self.started, return_exceptions=True)

@@ -1,0 +1,123 @@
+"""The tables of the schema `synth`: what a database knows of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from synthc.compiler import types
+from synthc.compiler.types import Field
+
+FORMAT = 2
+"""The version of the schema. A database of another one is never touched."""
+
+_BIG, _INTEGER, _TEXT = types.Int(), types.Other("INTEGER"), types.Text()
+_TIME, _BYTES = types.Other("TIMESTAMP"), types.Other("BLOB")
+
+CALL_COLUMNS = (
+    Field("digest", _BYTES),
+    Field("run_id", _INTEGER),
+    Field("table_name", _TEXT),
+    Field("row_key", _TEXT),
+    Field("column", _TEXT),
+    Field("rounds", _TEXT),
+    Field("index", _INTEGER),
+    Field("backend", _TEXT),
+    Field("model", _TEXT),
+    Field("request", _TEXT),
+    Field("answer", _TEXT),
+    Field("finish_reason", _TEXT),
+    Field("input_tokens", _BIG),
+    Field("output_tokens", _BIG),
+    Field("latency_s", types.Float()),
+    Field("attempts", _INTEGER),
+    Field("reask", _INTEGER),
+    Field("answered_at", _TIME),
+)
+"""`rounds` says in which rounds of its loops a call was made ("2", or "1.3" in a loop in a loop), `index`
+which of several it was, from 0."""
+
+FAILURE_COLUMNS = (
+    Field("run_id", _INTEGER),
+    Field("table_name", _TEXT),
+    Field("row_key", _TEXT),
+    Field("column", _TEXT),
+    Field("reason", _TEXT),
+    Field("detail", _TEXT),
+    Field("stops_row", types.Bool()),
+    Field("place", _TEXT),
+)
+MUTATION_COLUMNS = (
+    Field("run_id", _INTEGER),
+    Field("table_name", _TEXT),
+    Field("row_key", _TEXT),
+    Field("column", _TEXT),
+    Field("round", _INTEGER),
+    Field("set", _TEXT),
+    Field("mutation", _TEXT),
+    Field("value", _TEXT),
+)
+DRAW_COLUMNS = (
+    Field("run_id", _INTEGER),
+    Field("table_name", _TEXT),
+    Field("row_key", _TEXT),
+    Field("column", _TEXT),
+    Field("round", _INTEGER),
+    Field("value", _TEXT),
+)
+_TABLES = {
+    "meta": (Field("format", _INTEGER), Field("simulated", types.Bool())),
+    "runs": (
+        Field("run_id", _INTEGER),
+        Field("spec", _TEXT),
+        Field("seed", _BIG),
+        Field("plan", _TEXT),
+        Field("started_at", _TIME),
+        Field("ended_at", _TIME),
+        Field("status", _TEXT),
+    ),
+    "tables": (
+        Field("table_name", _TEXT),
+        Field("fingerprint", _TEXT),
+        Field("status", _TEXT),
+        Field("run_id", _INTEGER),
+        Field("rows_in", _BIG),
+        Field("kept", _BIG),
+        Field("dropped", _BIG),
+        Field("failed", _BIG),
+        Field("not_asked", _BIG),
+    ),
+    "rows": (
+        Field("table_name", _TEXT),
+        Field("row_key", _TEXT),
+        Field("ordinal", _BIG),
+        Field("position", _BIG),
+        Field("status", _TEXT),
+    ),
+    "calls": CALL_COLUMNS,
+    "failures": FAILURE_COLUMNS,
+    "mutations": MUTATION_COLUMNS,
+    "draws": DRAW_COLUMNS,
+    "expectations": (
+        Field("run_id", _INTEGER),
+        Field("name", _TEXT),
+        Field("holds", types.Bool()),
+        Field("violations", _BIG),
+    ),
+}
+
+OF_ONE_TABLE = ("failures", "mutations", "draws")
+"""What is known of a table's rows, and forgotten when it is made again."""
+
+OURS = frozenset(_TABLES)
+"""Names that no table of a plan has in the schema."""
+
+
+def create() -> str:
+    """The SQL that makes the schema."""
+    made = [f"CREATE TABLE synth.{name} ({columns(fields)})" for name, fields in _TABLES.items()]
+    return ";\n".join(["CREATE SCHEMA synth", *made])
+
+
+def columns(fields: Sequence[Field]) -> str:
+    """Columns as CREATE TABLE takes them."""
+    return ", ".join(f"{types.quote(field.name)} {types.sql(field.type)}" for field in fields)
