@@ -391,7 +391,7 @@ class Repeat(Struct, frozen=True, kw_only=True, tag="repeat", omit_defaults=True
     ends if `until` is true. Where there is an `until` and it is never true, nothing is written but null.
     `write` gets the last value, or with `collect` the list of the values after each round; `field` is
     what it promises. Slots that `ops` write are those of one round, seen by it alone, but for the
-    `model_slot` of an ask: it keeps what the last round wrote.
+    `model_slot` of an ask: it keeps what the last round that asked wrote.
     """
 
     span: Span

@@ -270,6 +270,15 @@ class Task:
         """The columns that a step of it adds, `model_name` not among them."""
         return tuple(c for p in self.produces if p.public for c in p.columns)
 
+    def left_out(self, given: Mapping[str, Given]) -> dict[str, tuple[Guard, ...]]:
+        """The columns that guards leave out for what the parameters are given, with their guards."""
+        kept = {column.name for column in self.with_given(given).outputs}
+        found: dict[str, tuple[Guard, ...]] = {}
+        for column in self.outputs:
+            if column.name not in kept:
+                found[column.name] = (*found.get(column.name, ()), column.guard)
+        return found
+
     def with_given(self, given: Mapping[str, Given]) -> Task:
         """The task for what its parameters are given: without what its guards leave out."""
         values = {name: known.value for name, known in given.items()}
@@ -439,6 +448,7 @@ class Spec:
     backends: tuple[plan.Backend, ...]
     embedders: tuple[plan.Embedder, ...]
     mutations: Mapping[str, Mutations]
+    tasks: Mapping[str, Task]
     tables: tuple[Table, ...]
     expects: tuple[Expect, ...]
     exports: tuple[ast.Export, ...]

@@ -68,9 +68,14 @@ def _name(
         return None
     name = argument.name.text
     if name not in wanted:
+        advice = None
+        if name in task.filled:
+            advice = f"`{task.name}` has a value for it already"
+        elif name in (column.name for column in task.inputs):
+            advice = f"`{name}` is an input: it is bound where `{task.name}` is a step"
         report(
             problems.UnknownArgument(
-                span=argument.name.span, callee=task.name, name=name, known=wanted
+                span=argument.name.span, callee=task.name, name=name, known=wanted, advice=advice
             )
         )
         return None
@@ -126,7 +131,8 @@ def _parameter(
     value = argument.value
     if isinstance(value, ast.Path) and parameter.kind == "value":
         if parameter.constant and str(value) in scope.columns:
-            scope.report(problems.NotConstant(span=value.span, name=parameter.name))
+            what = f"`{parameter.name}` of `{task.name}`"
+            scope.report(problems.NotConstant(span=value.span, what=what))
             return None
         return _value(scope, value, parameter, f"`{parameter.name}` of `{task.name}`")
     columns = tuple(scope.columns)
@@ -228,7 +234,8 @@ def _declaration(
         report(problems.UnknownDeclaration(span=value.span, kind=kind, name=name, known=options))
         return None
     mutations = known.mutations[name] if kind == "mutations" else None
-    if mutations and not can_see(mutations, parameter.sees, value.span, report):
+    asked = parameter.constant  # else no ask draws from it
+    if mutations and asked and not can_see(mutations, parameter.sees, value.span, report):
         return None
     return typed.Given(value=name)
 

@@ -25,7 +25,7 @@ def check_ask(scope: TaskScope, node: ast.Produce, ask: ast.Ask, guard: Guard) -
         return None
     if each is not None:
         names[each[0]] = each[2]
-    count = scope.count(ask.counts[0], "`n`") if ask.counts else None
+    count = scope.count(ask.counts[0], "`n`", least=1) if ask.counts else None
     columns = _columns(scope, node, several=bool(ask.eaches or ask.counts))
     contract = (
         None
@@ -109,7 +109,7 @@ def _columns(scope: TaskScope, node: ast.Produce, *, several: bool) -> Columns |
         if several and not isinstance(inner, types.ListOf):
             scope.report(
                 problems.WrongType(
-                    span=column.span,
+                    span=column.type.span,
                     what=f"`{column.name.text}`, which gets several answers,",
                     expected=f"{types.name(inner)}[]",
                     found=types.name(type_),
@@ -129,7 +129,7 @@ def _may_be_null(scope: TaskScope, node: ast.Produce) -> None:
         if type_ and not types.nullable(type_):
             scope.report(
                 problems.WrongType(
-                    span=column.span,
+                    span=column.type.span,
                     what=f"`{column.name.text}`, null where nothing is asked,",
                     expected=types.name(types.maybe(type_)),
                     found=types.name(type_),

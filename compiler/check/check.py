@@ -26,6 +26,7 @@ from synthc.compiler.check.tasks import check_task
 from synthc.compiler.check.values import from_text, resolve_type, resolve_value, wanted
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem, nearest
+from synthc.compiler.parse.words import FORMS
 from synthc.compiler.types import Type
 from synthc.compiler.walk import nodes
 
@@ -43,6 +44,10 @@ _KINDS: Mapping[type, str] = {
 }
 
 
+_WORDS: Mapping[str, tuple[str, ...]] = {"task": tuple(FORMS), "table": (THIS,)}
+"""Names that would hide what the language has."""
+
+
 def check(
     spec: ast.Spec, given: Mapping[str, str], base: Path
 ) -> tuple[typed.Spec | None, list[Problem]]:
@@ -52,7 +57,7 @@ def check(
     """
     found: list[Problem] = []
     # A name that stood in a declaration that could not be read may well be declared there.
-    broken = spec.broken
+    broken = set(spec.broken)
 
     def report(problem: Problem) -> None:
         match problem:
@@ -64,10 +69,14 @@ def check(
                 follows = False
         # A setting that two backends share is wrong once.
         told = any(_same(problem, other) for other in found)
-        if not follows and not told:
+        # What a file that is used leaves unused is no concern of its user's.
+        theirs = problem.severity == "warning" and problem.span.file != spec.file
+        if not follows and not told and not theirs:
             found.append(problem)
 
-    checked = _check(spec, given, base, report)
+    expanded = expand(spec, report)
+    broken |= expanded.broken
+    checked = _check(expanded, given, base, report)
     sound = not any(problem.severity == "error" for problem in found)
     return (checked if sound else None), found
 
@@ -80,7 +89,6 @@ def _same(one: Problem, other: Problem) -> bool:
 def _check(
     spec: ast.Spec, given: Mapping[str, str], base: Path, report: Report
 ) -> typed.Spec | None:
-    spec = expand(spec, report)
     by_kind = _declared(spec, report)
     constants = _constants(by_kind["parameter"].values(), given, report)
     backends = {name: settings.backend(node, report) for name, node in by_kind["backend"].items()}
@@ -117,6 +125,7 @@ def _check(
         tuple(b for b in backends.values() if b),
         tuple(e for e in embedders.values() if e),
         {name: found for name, found in sets.items() if found},
+        {name: task for name, task in checked_tasks.items() if task},
         tuple(t for t in checked_tables.values() if t),
         tuple(e for e in expects if e),
         tuple(exports),
@@ -146,11 +155,22 @@ def _tasks(
                 around = known if node.span.file == file else alone
                 known_tasks = {**dict.fromkeys(nodes), **found}
                 found[name] = check_alias(node, known_tasks, around, report)
-    circle = tuple(name for name in aliases if name not in found)
-    if circle:
+    for circle in _circles({n: str(a.call.callee) for n, a in aliases.items() if n not in found}):
         span = aliases[circle[0]].name.span
         report(problems.Cycle(span=span, kind="tasks", names=circle))
     return {name: found.get(name) for name in nodes}
+
+
+def _circles(callees: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """The ways from a name back to itself, each once; every name has one that follows it."""
+    circles: dict[frozenset[str], tuple[str, ...]] = {}
+    for name in callees:
+        trail = [name]
+        while callees[trail[-1]] not in trail:
+            trail.append(callees[trail[-1]])
+        circle = tuple(trail[trail.index(callees[trail[-1]]) :])
+        circles.setdefault(frozenset(circle), circle)
+    return list(circles.values())
 
 
 def _expect(
@@ -176,6 +196,10 @@ def _declared(spec: ast.Spec, report: Report) -> dict[str, dict[str, Any]]:
         if isinstance(node, ast.Export | ast.Test | ast.TypeAlias | ast.Use):
             continue
         kind = _KINDS[type(node)]
+        if node.name.text in _WORDS.get(kind, ()):
+            what, wanted_ = f"the name of a {kind}", "one that means nothing else"
+            shown = f"`{node.name.text}`"
+            report(problems.BadValue(span=node.name.span, what=what, wanted=wanted_, found=shown))
         first = next(
             (d for n, d in found[kind].items() if n.lower() == node.name.text.lower()), None
         )
@@ -265,7 +289,7 @@ def _needs(node: ast.Table, binder: Binder) -> tuple[str, ...]:
         needed.append(str(node.source.callee))
     for step in node.steps:
         if isinstance(step, ast.SqlStep):
-            needed += (name for name in binder.query_tables(step.text) if name != THIS)
+            needed += (n for n in binder.query_tables(step.text) if n.lower() != THIS)
         elif str(step.call.callee) == "draw":
             given = (argument.value for argument in step.call.arguments if argument.name)
             needed += (str(value) for value in given if isinstance(value, ast.Path))

@@ -10,6 +10,7 @@ from synthc.compiler import ast, typed, types
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
 from synthc.compiler.parse.words import CONTRACTS
+from synthc.compiler.span import Span
 from synthc.compiler.types import Type
 
 Report = Callable[[Problem], None]
@@ -60,7 +61,7 @@ def _fills(kind: str, columns: Columns, node: ast.Contract | None, report: Repor
         if not _can_fill(kind, types.required(type_)) or (
             kind in ("text", "after", "tag") and len(columns) > 1
         ):
-            span = node.name.span if node else column.span
+            span = node.name.span if node else column.name.span
             names = tuple(types.name(t) for _, t in columns)
             report(problems.ContractCannotFill(span=span, contract=kind, types=names))
             return False
@@ -95,7 +96,7 @@ def _one_mark(node: ast.Contract, report: Report) -> typed.Contract | None:
     match node.details:
         case (ast.Detail(None, ast.String(text)),) if text.strip():
             mark = text.strip().strip("<>/") if node.name.text == "tag" else text.strip()
-            if node.name.text != "tag" or re.fullmatch(r"[\w:-]+", mark):
+            if node.name.text != "tag" or re.fullmatch(r"[A-Za-z][\w.-]*", mark):
                 return typed.Contract(node.name.text, marks=(mark,))
         case _:
             pass
@@ -160,22 +161,53 @@ def _pattern(node: ast.Contract, columns: Columns, report: Report) -> typed.Cont
     options.log_errors = False
     try:
         compiled = re2.compile(text, options)
-    except re2.error as error:
+    except (re2.error, UnicodeEncodeError) as error:
         reason = error.args[0] if error.args else "it cannot be read"
         reason = reason.decode() if isinstance(reason, bytes) else str(reason)
-        report(problems.BadPattern(span=regex.inner, reason=reason))
+        report(_bad_pattern(regex, reason))
         return None
     names = [column.name.text for column, _ in columns]
-    groups = tuple(compiled.groupindex)
+    groups = tuple(sorted(compiled.groupindex, key=lambda name: compiled.groupindex[name]))
     own = [group for group in groups if group != INDEX or node.name.text == "regex"]
     missing = [name for name in names if name not in groups]
     alone = len(names) == 1 and (len(own) == 1 or (not groups and compiled.groups == 1))
     if missing and not alone:
         report(
             problems.MissingMark(
-                span=regex.inner, contract=node.name.text, columns=tuple(missing), groups=groups
+                span=regex.inner,
+                contract=node.name.text,
+                columns=tuple(missing),
+                groups=groups,
+                only=len(names) == 1,
             )
         )
         return None
     per = str(node.per) if node.per else None
     return typed.Contract(node.name.text, pattern=text, per=per)
+
+
+_REASONS = {
+    "invalid perl operator": "RE2 has no `{}`",
+    "invalid escape sequence": "RE2 has no `{}`",
+    "missing )": "a `(` is not closed",
+    "unexpected )": "this `)` closes nothing",
+    "missing ]": "a `[` is not closed",
+    "no argument for repetition operator": "`{}` repeats nothing",
+    "bad repetition operator": "`{}` repeats a repetition",
+    "invalid repetition size": "`{}` repeats too often",
+    "invalid character class range": "`{}` is no range",
+    "invalid named capture group": "`{}` is no name for a group",
+}
+"""What RE2 says, and how it is said here."""
+
+
+def _bad_pattern(regex: ast.Regex, reason: str) -> Problem:
+    """What RE2 says of a pattern, at the part that it quotes."""
+    kind, _, part = reason.partition(": ")
+    shown = _REASONS.get(kind, reason).format(part)
+    start = regex.pattern.find(part) if part and kind not in ("missing )", "unexpected )") else -1
+    span = regex.inner
+    if start >= 0:
+        column = span.column + start
+        span = Span(span.file, span.line, column, span.line, column + len(part))
+    return problems.BadPattern(span=span, reason=shown)

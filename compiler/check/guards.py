@@ -14,6 +14,7 @@ from synthc.compiler import ast, typed, types
 from synthc.compiler.check.values import resolve_value
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
+from synthc.compiler.span import Span
 from synthc.compiler.typed import Condition, Guard, Parameter
 
 MAX_CASES = 10_000
@@ -55,7 +56,7 @@ def _condition(
     if node.value is None:
         if isinstance(type_, types.Bool):
             return Condition(name, node.negated)
-        advice = f'compare it: `when {name} == "…"`'
+        advice = f"compare it: `when {name} == {_example(type_)}`"
         report(
             problems.WrongType(
                 span=node.parameter.span,
@@ -70,9 +71,42 @@ def _condition(
     return Condition(name, node.negated, value[0]) if value else None
 
 
+def _example(type_: types.Type) -> str:
+    """What a parameter of the type could be compared with."""
+    match type_:
+        case types.Choice((first, *_)):
+            return f'"{first}"' if isinstance(first, str) else str(first)
+        case types.Int() | types.Float():
+            return "1"
+        case _:
+            return '"…"'
+
+
 def written(guard: Guard) -> str:
     """The guard as a spec writes it."""
     return "when " + " and ".join(str(condition) for condition in guard)
+
+
+def absent(span: Span, name: str, ways: tuple[Guard, ...]) -> problems.GuardedOff:
+    """That a column is left out by what the task was given; `ways` are the guards it exists under."""
+    return problems.GuardedOff(
+        span=span,
+        name=name,
+        guards=tuple(map(written, ways)),
+        given=tuple(_given(condition) for condition in ways[0]),
+    )
+
+
+def _given(condition: Condition) -> str:
+    """What a call would say for a condition to hold."""
+    match condition.value:
+        case bool() as truth:
+            return (
+                f"{condition.parameter} = {'true' if truth is not condition.negated else 'false'}"
+            )
+        case value:
+            shown = f'"{value}"' if isinstance(value, str) else str(value)
+            return f"{condition.parameter} {'!=' if condition.negated else '='} {shown}"
 
 
 class Cases:

@@ -38,11 +38,17 @@ def check_mutations(node: ast.Mutations, report: Report) -> typed.Mutations | No
         report(problems.EmptySet(span=node.name.span, name=name))
         return None
     scope = {column.name: column.type for column in inputs.values()}
+    names: dict[str, ast.Name] = {}
     prompts: dict[str, typed.Mutation] = {}
     for prompt in node.prompts:
         made = _prompt(prompt, scope, report)
-        if prompt.name.text in prompts:
-            report(problems.SaidTwice(span=prompt.name.span, word=prompt.name.text))
+        first = names.setdefault(prompt.name.text, prompt.name)
+        if first is not prompt.name:
+            report(
+                problems.DuplicateDeclaration(
+                    span=prompt.name.span, kind="prompt", name=first.text, first=first.span
+                )
+            )
         if made is None:
             sound = False
         else:
@@ -85,6 +91,7 @@ def can_see(
                     column=column.name,
                     type=types.name(column.type),
                     known=tuple(names),
+                    found=types.name(found) if found else None,
                 )
             )
             return False

@@ -2,61 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from synthc.compiler import ast, plan, typed, types
 from synthc.compiler.check.files import Reader
+from synthc.compiler.check.task_scope import TaskScope
 from synthc.compiler.check.values import described, resolve_value
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
 from synthc.compiler.parse.words import SAMPLES
+from synthc.compiler.span import Span
 from synthc.compiler.types import Field, Type
 
 Report = Callable[[Problem], None]
-Constant = Callable[[ast.Value, str, Type], typed.FromParameter | tuple[object] | None]
-"""A literal, or a parameter whose value is known before a run: (value, what it is, its type)."""
+_HOW_MANY = "how many are drawn"
 
 
-def check_sample(
-    node: ast.Sample, name: str, type_: Type, files: Reader, constant: Constant, report: Report
-) -> typed.Sample | None:
+def check_sample(scope: TaskScope, node: ast.Sample, name: str, type_: Type) -> typed.Sample | None:
     """The draw for a column of the type; None where a problem was reported."""
     drawn = type_
     least = most = None
     if node.least is not None and node.most is not None:
         inner = types.required(type_)
         if not isinstance(inner, types.ListOf):
-            _several_need_a_list(node, name, type_, report)
+            _several_need_a_list(node, name, type_, scope.report)
             return None
         drawn = inner.element
-        counts = [_count(value, constant, report) for value in (node.least, node.most)]
-        if counts[0] is None or counts[1] is None:
+        least, most = (scope.count(value, _HOW_MANY) for value in (node.least, node.most))
+        if least is None or most is None:
             return None
-        least, most = counts[0], counts[1]
-        if isinstance(least, int) and isinstance(most, int) and least > most:
-            report(
-                problems.BadValue(
-                    span=node.most.span,
-                    what="the larger number",
-                    wanted=f"{least} or more",
-                    found=str(most),
-                )
-            )
-            return None
-    source = _source(node, name, drawn, files, constant, report)
+    source = _source(scope, node, name, drawn)
     if source is None:
         return None
-    if isinstance(source, plan.Choices) and isinstance(most, int) and most > len(source.values):
-        report(
-            problems.BadValue(
-                span=node.span,
-                what="what is drawn",
-                wanted=f"at most {len(source.values)} different values",
-                found=str(most),
-            )
-        )
-        return None
-    return typed.Sample(source, Field(name, drawn), least, most, node.span)
+    made = typed.Sample(source, Field(name, drawn), least, most, node.span)
+    return made if _enough(made, {}, node.span, scope.report) else None
+
+
+def check_draws(
+    task: typed.Task, given: Mapping[str, typed.Given], span: Span, report: Report
+) -> bool:
+    """Whether a task can draw as it is told to by what it is given; reports where it cannot."""
+    values = {name: known.value for name, known in given.items() if known.path is None}
+    by_default = (known.sample for known in given.values() if known.sample)
+    draws = (*by_default, *_draws(task.produces))
+    sound = [_enough(draw, values, span, report) for draw in draws]
+    return all(sound)
+
+
+def _draws(produces: tuple[typed.Produce, ...]) -> Iterator[typed.Sample]:
+    for produce in produces:
+        match produce.producer:
+            case typed.Sample() as draw:
+                yield draw
+            case typed.Repeat() as loop:
+                yield from _draws((*loop.produces, loop.next))
+            case _:
+                pass
+
+
+def _enough(draw: typed.Sample, given: Mapping[str, object], span: Span, report: Report) -> bool:
+    """Whether there is enough to draw from; what is only known where the task is used is taken to do."""
+
+    def known(count: typed.Count | None) -> object:
+        return given.get(count.name) if isinstance(count, typed.FromParameter) else count
+
+    values: object = None
+    match draw.source:
+        case plan.Choices(choices):
+            values = choices
+        case typed.FromParameter(name) if name in given:
+            values = given[name] or []
+        case _:
+            pass
+    least, most = known(draw.least), known(draw.most)
+    name = draw.field.name
+    if isinstance(least, int) and isinstance(most, int) and least > most:
+        what, wanted, found = "the larger number", f"{least} or more", str(most)
+    elif isinstance(values, list) and not values:
+        what, wanted = f"what is drawn from for `{name}`", "a list with values"
+        found = "an empty one"
+    elif isinstance(values, list | tuple) and isinstance(most, int) and most > len(values):
+        what, wanted = f"what is drawn for `{name}`", f"at most {len(values)} different values"
+        found = str(most)
+    else:
+        return True
+    report(problems.BadValue(span=span, what=what, wanted=wanted, found=found))
+    return False
 
 
 def _several_need_a_list(node: ast.Sample, name: str, type_: Type, report: Report) -> None:
@@ -71,23 +102,11 @@ def _several_need_a_list(node: ast.Sample, name: str, type_: Type, report: Repor
     )
 
 
-def _count(value: ast.Value, constant: Constant, report: Report) -> typed.Count | None:
-    found = constant(value, "how many are drawn", types.Int())
-    if found is None or isinstance(found, typed.FromParameter):
-        return found
-    number = found[0]
-    if isinstance(number, int) and number >= 0:
-        return number
-    wanted = "a whole number from 0"
-    what = "how many are drawn"
-    report(problems.BadValue(span=value.span, what=what, wanted=wanted, found=str(number)))
-    return None
-
-
 def _source(
-    node: ast.Sample, name: str, type_: Type, files: Reader, constant: Constant, report: Report
+    scope: TaskScope, node: ast.Sample, name: str, type_: Type
 ) -> plan.Distribution | typed.FromParameter | None:
     inner = types.required(type_)
+    report = scope.report
     match node.choices:
         case ():
             if isinstance(inner, types.Choice | types.Bool):
@@ -103,13 +122,33 @@ def _source(
                 )
             )
             return None
+        case (
+            ast.Weighted(ast.Path() | ast.String() | ast.Literal() | ast.ListValue() as value, _),
+        ):
+            return _one_value(value, name, report)
         case (ast.Weighted(ast.Apply() as apply, None),):
-            return _distribution(apply, name, inner, files, report)
+            return _distribution(apply, name, inner, scope.known.files, report)
         case (ast.Weighted(ast.ParameterValue() as value, None),):
-            found = constant(value, "what is drawn from", types.ListOf(type_))
+            found = scope.constant(value, "what is drawn from", types.ListOf(type_))
             return found if isinstance(found, typed.FromParameter) else None
         case choices:
             return _choices(choices, name, type_, report)
+
+
+def _one_value(value: ast.Value, name: str, report: Report) -> None:
+    """Report a draw of which the outcome is known, or that was meant as one from a column's list."""
+    advice = 'values are separated by `|`: `sample "a" | "b"`'
+    if isinstance(value, ast.Path):
+        advice += "; a list of them is a parameter: `sample $values`"
+    report(
+        problems.BadValue(
+            span=value.span,
+            what=f"what is drawn for `{name}`",
+            wanted="one of several values",
+            found=described(value),
+            advice=advice,
+        )
+    )
 
 
 def _choices(
@@ -123,9 +162,8 @@ def _choices(
         weight = node.weight.value if node.weight else 1
         if not isinstance(weight, int | float) or not 0 < weight < 1e9:
             wanted = "a number above 0"
-            report(
-                problems.BadValue(span=node.span, what="a weight", wanted=wanted, found=str(weight))
-            )
+            shown = described(node.weight) if node.weight else ""
+            report(problems.BadValue(span=node.span, what="a weight", wanted=wanted, found=shown))
             sound = False
         elif value is not None and value[0] in values:
             report(problems.SaidTwice(span=node.span, word=described(node.value)))
@@ -166,18 +204,34 @@ def _distribution(
     if not _fits(node, name, type_, wanted, "int" if callee == "poisson" else "float", report):
         return None
     values = [float(n) for n in numbers if n is not None]
+    if len(values) != _NUMBERS[callee]:
+        return _wrong(node, callee, report)
+    whole = isinstance(type_, types.Int)
     match callee, values:
-        case "uniform", [low, high] if low <= high:
-            whole = low.is_integer() and high.is_integer()
-            if isinstance(type_, types.Int) and not whole:
-                return _wrong(node, callee, report)
+        case "uniform", [low, high] if low > high:
+            return _bad(node, 1, "the second number of `uniform`", f"{low:g} or more", report)
+        case "uniform", [low, high] if whole and not (low.is_integer() and high.is_integer()):
+            at = int(low.is_integer())
+            return _bad(node, at, "what is drawn from for an `int`", "a whole number", report)
+        case "uniform", [low, high]:
             return plan.Uniform(low, high)
-        case "normal", [mean, deviation] if deviation >= 0:
+        case "normal", [mean, deviation]:
+            if deviation < 0:
+                return _bad(node, 1, "the second number of `normal`", "0 or more", report)
             return plan.Normal(mean, deviation)
-        case "poisson", [mean] if 0 <= mean <= 1e6:
-            return plan.Poisson(mean)
         case _:
-            return _wrong(node, callee, report)
+            if not 0 <= values[0] <= 1e6:
+                return _bad(node, 0, "the mean of `poisson`", "from 0 to 1000000", report)
+            return plan.Poisson(values[0])
+
+
+_NUMBERS = {"uniform": 2, "normal": 2, "poisson": 1}
+
+
+def _bad(node: ast.Apply, index: int, what: str, wanted: str, report: Report) -> None:
+    value = node.arguments[index]
+    found = described(value)
+    report(problems.BadValue(span=value.span, what=what, wanted=wanted, found=found))
 
 
 def _wrong(node: ast.Apply, callee: str, report: Report) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthc.compiler import ast, typed, types
-from synthc.compiler.check import task_scope
+from synthc.compiler.check import guards, task_scope
 from synthc.compiler.check.files import Reader
 from synthc.compiler.check.sql import Binder
 from synthc.compiler.check.sql_problems import Surroundings
@@ -58,6 +58,7 @@ class Known:
 class Scope:
     """What a step finds: `columns` by name, in order. It changes from step to step.
 
+    `absent` are columns, by their owner and name, that guards left out, with those guards.
     `columns_known` is false once a step did not hold that would have changed them.
     """
 
@@ -65,9 +66,21 @@ class Scope:
         self.table = table
         self.known = known
         self.binder = binder
-        self.report = report
         self.columns: dict[str, Type] = {}
+        self.absent: dict[tuple[str, str], tuple[typed.Guard, ...]] = {}
         self.columns_known = True
+        self._report = report
+
+    def report(self, problem: Problem) -> None:
+        """Report a problem, in better words where a column is left out by a guard."""
+        match problem:
+            case problems.UnknownColumn(span=span, owner=owner, name=name) if (
+                owner,
+                name,
+            ) in self.absent and self.columns_known:
+                self._report(guards.absent(span, name, self.absent[owner, name]))
+            case _:
+                self._report(problem)
 
     @property
     def around(self) -> Surroundings:
@@ -180,12 +193,16 @@ class Scope:
             if isinstance(name, ast.Path) and str(name) in known:
                 return str(name)
             shown = str(name) if isinstance(name, ast.Path) else f"${name.name}"
+            advice = None if isinstance(name, ast.Path) else f"a step names its {kind} itself"
             self.report(
-                problems.UnknownDeclaration(span=name.span, kind=kind, name=shown, known=known)
+                problems.UnknownDeclaration(
+                    span=name.span, kind=kind, name=shown, known=known, advice=advice
+                )
             )
             return None
-        if len(known) == 1:
-            return known[0]
+        own = [name for name in known if "." not in name] or known  # theirs have a dot
+        if len(own) == 1:
+            return own[0]
         self.report(problems.UsingMissing(span=node.call.span, kind=kind, known=known))
         return None
 

@@ -19,7 +19,7 @@ def check_source(scope: Scope, node: ast.Call | ast.QuerySource) -> typed.Source
     if isinstance(node, ast.QuerySource):
         return _query(scope, node)
     name = str(node.callee)
-    if node.brackets or name in SOURCES:
+    if node.brackets or (name in SOURCES and name not in scope.known.tables):
         match name:
             case "read":
                 return _read(scope, node)
@@ -107,11 +107,16 @@ def _declared(
     scope: Scope, path: ast.String, found: tuple[Field, ...], node: ast.RecordValue
 ) -> tuple[Field, ...] | None:
     """The columns of a file with the types that the spec gives them."""
-    wanted = [(column.name, resolve_type(column.type, scope.report)) for column in node.fields]
-    known = [(name, type_) for name, type_ in wanted if type_ is not None]
-    if len(known) < len(wanted):
+    known: dict[str, tuple[ast.Name, Type]] = {}
+    for column in node.fields:
+        name, type_ = column.name, resolve_type(column.type, scope.report)
+        if name.text in known:
+            scope.report(problems.SaidTwice(span=name.span, word=name.text))
+        elif type_ is not None:
+            known[name.text] = name, type_
+    if len(known) < len(node.fields):
         return None
-    return scope.known.files.declared(path, found, known, scope.report)
+    return scope.known.files.declared(path, found, tuple(known.values()), scope.report)
 
 
 _HELD: Mapping[str, Type] = {

@@ -402,9 +402,16 @@ class Binder:
         except duckdb.Error as error:
             report(sql_problems.binding(str(error), found, places, around))
             return None
-        return tuple(
+        fields = tuple(
             Field(name, types.from_duckdb(sqltypes.DuckDBPyType(type_))) for name, type_, *_ in rows
         )
+        nameless = [field.name for field in fields if _is_nameless(field.type)]
+        if nameless:
+            reason = f"`{nameless[0]}` holds rows whose parts have no names"
+            advice = "name them: `{a: x, b: y}`; of `list_zip`: `[{a: p[1], b: p[2]} for p in …]`"
+            report(problems.SqlDoesNotFit(span=places.whole, reason=reason, advice=advice))
+            return None
+        return fields
 
     def _named(self, fields: tuple[Field, ...], tree: Node, places: Places, report: Report) -> bool:
         """Whether every column has a name of its own, each once."""
@@ -427,6 +434,19 @@ class Binder:
                 report(problems.UnnamedColumn(span=places.of(item), expression=name))
                 return False
         return True
+
+
+def _is_nameless(type_: Type) -> bool:
+    """Whether a value holds a tuple somewhere: DuckDB has them, and no plan, table or file does."""
+    match type_:
+        case types.Maybe(inner) | types.ListOf(inner):
+            return _is_nameless(inner)
+        case types.Record(parts):
+            return any(_is_nameless(part.type) for part in parts)
+        case types.Other(name):
+            return name.startswith("TUPLE(")
+        case _:
+            return False
 
 
 def _several(text: ast.String) -> Problem:

@@ -160,8 +160,9 @@ def plain(
     position = 0
     for item in tree["select_list"]:
         if item["class"] == "STAR":
-            changed = ("columns", "replace_list", "rename_list", "qualified_exclude_list")
-            if any(item[key] for key in changed):
+            # `v.*` stands for the parts of a struct, others for something else than the columns.
+            changed = ("relation_name", "columns", "replace_list", "rename_list")
+            if any(item[key] for key in (*changed, "qualified_exclude_list")):
                 return {}
             left_out = {name.lower() for name in item["exclude_list"]}
             for name in scope:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 
 from synthc.compiler import ast, typed, types
 from synthc.compiler.check.arguments import bind_arguments
+from synthc.compiler.check.samples import check_draws
 from synthc.compiler.check.scope import Scope
 from synthc.compiler.check.sql_problems import Surroundings
 from synthc.compiler.check.tasks import MODEL_NAME
 from synthc.compiler.check.values import assignable
 from synthc.compiler.diagnostics import catalogue as problems
+from synthc.compiler.diagnostics.problem import listed
 from synthc.compiler.parse.words import FORMS, SOURCES
 from synthc.compiler.types import Field
 
@@ -110,6 +112,7 @@ def _select(scope: Scope, node: ast.Step) -> typed.Select | None:
     # A column that only passes through keeps what is known of it (`T?`, a choice).
     kept = {name: scope.type_of(path) for name, path in (bound.plain or {}).items()}
     scope.columns = {field.name: kept.get(field.name, field.type) for field in bound.fields}
+    scope.absent.clear()
     return typed.Select(bound, node.span)
 
 
@@ -266,17 +269,29 @@ def _whole(scope: Scope, node: ast.SqlStep) -> typed.Whole | None:
     scope.binder.define(THIS, fields)
     names = (*scope.known.tables, THIS)
     tables = {name.lower(): table for name, table in scope.known.tables.items()}
-    needed = scope.binder.query_tables(node.text)
+    needed = [name for name in scope.binder.query_tables(node.text) if name.lower() != THIS]
     if any(tables.get(name.lower(), ...) is None for name in needed):
         return None
     around = Surroundings("the query", {}, scope.known.parameters, names)
     bound = scope.binder.query(node.text, around, scope.report)
     if bound is None:
         return None
+    if THIS not in bound.tables:
+        scope.report(
+            problems.BadValue(
+                span=node.text.inner,
+                what="what SQL in a step reads",
+                wanted="`this`, the rows so far",
+                found=listed(f"`{name}`" for name in bound.tables) or "nothing",
+                advice=f'a query of its own is a table: `table {scope.table} = sql "…"`',
+            )
+        )
+        return None
     scope.columns = {field.name: field.type for field in bound.fields}
     if node.key and not scope.has(node.key, scope.columns):
         return None
     scope.columns_known = True
+    scope.absent.clear()
     return typed.Whole(bound, node.key.text if node.key else None, node.span)
 
 
@@ -287,18 +302,20 @@ def _task(scope: Scope, node: ast.Step, declared: typed.Task) -> typed.TaskStep 
         return None
     task = declared.with_given(given)
     backend: str | None = None
-    sound = True
-    if node.usings and not task.asks:
+    sound = check_draws(task, given, node.call.span, scope.report)
+    if node.usings and not declared.asks:  # whatever its guards leave of it
         name = node.usings[0]
         scope.report(problems.NothingToUse(span=name.span, word="using", callee=task.name))
         sound = False
     elif node.usings or task.needs_backend:
         backend = scope.using(node, "backend", scope.known.backends)
-        sound = backend is not None
+        sound = sound and backend is not None
     made = [(column.name, column.type) for column in task.outputs]
     if task.asks and MODEL_NAME not in (name for name, _ in made):
         made.append((MODEL_NAME, types.Text()))
     alias = node.aliases[0] if node.aliases else None
+    owner = f"`{alias.text}`" if alias else scope.owner
+    scope.absent |= {(owner, name): ways for name, ways in declared.left_out(given).items()}
     if alias:
         if scope.taken(alias.text, alias.span):
             return None

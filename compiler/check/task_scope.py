@@ -40,6 +40,8 @@ class Uses:
     constants: set[str] = field(default_factory=set)
     counts: set[str] = field(default_factory=set)
     seen: dict[str, dict[str, Type]] = field(default_factory=dict)
+    inside: set[str] = field(default_factory=set)
+    """What is made in loops, and known only there."""
 
 
 class TaskScope:
@@ -121,6 +123,11 @@ class TaskScope:
                 guards = tuple(written(c.guard) for c in self.columns if c.name == name)
                 if guards:
                     problem = problems.GuardedOff(span=problem.span, name=name, guards=guards)
+                elif isinstance(problem, problems.UnknownTemplateName) and self._no_value(name):
+                    problem = dataclasses.replace(problem, advice=self._no_value(name))
+                elif name in self.uses.inside:
+                    advice = f"`{name}` is known only inside of its loop"
+                    problem = dataclasses.replace(problem, advice=advice)
                 elif isinstance(problem, problems.UnknownColumn) and name in self.later:
                     advice = (
                         f"`{name}` is made further down: move its `out` or `let` above this one"
@@ -166,16 +173,31 @@ class TaskScope:
                     name=name,
                     known=tuple(self.values),
                     columns=tuple(self.visible(guard)),
+                    advice=self._no_value(name),
                 )
             )
             return None
         self.uses.names.add(name)
         return name
 
+    def _no_value(self, name: str) -> str | None:
+        """Where a parameter stands that names a declaration and has no value."""
+        parameter = self.parameters.get(name)
+        match parameter.kind if parameter else None:
+            case "mutations":
+                return f"`{name}` names a set of mutations: `ask one of ${name}`"
+            case "backend":
+                return f'`{name}` names a backend: `ask "…" using ${name}`'
+            case _:
+                return None
+
     def constant(
         self, value: ast.Value, what: str, type_: Type
     ) -> typed.FromParameter | tuple[object] | None:
         """A literal of the type, in a tuple of one, or a parameter whose value must be known."""
+        if isinstance(value, ast.Path):
+            self.report(problems.NotConstant(span=value.span, what=what, advice=self._give(value)))
+            return None
         if not isinstance(value, ast.ParameterValue):
             return resolve_value(value, type_, what, self.report)
         name = self.parameter(value.name, value.span, ())
@@ -194,8 +216,13 @@ class TaskScope:
         self.uses.constants.add(name)
         return typed.FromParameter(name)
 
-    def count(self, value: ast.Value, what: str) -> typed.Count | None:
-        """A whole number from 0, or the parameter that is one."""
+    def _give(self, value: ast.Path) -> str:
+        if str(value) in self.values:
+            return f"a parameter is written with a `$`: `${value}`"
+        return "give a literal, or a parameter: `$name`"
+
+    def count(self, value: ast.Value, what: str, *, least: int = 0) -> typed.Count | None:
+        """A whole number from `least`, or the parameter that is one."""
         found = self.constant(value, what, types.Int())
         if isinstance(found, typed.FromParameter):
             self.uses.counts.add(found.name)
@@ -207,9 +234,9 @@ class TaskScope:
             return None
         else:
             number = found[0]
-        if isinstance(number, int) and number >= 0:
+        if isinstance(number, int) and number >= least:
             return found if isinstance(found, typed.FromParameter) else number
-        wanted = "a whole number from 0"
+        wanted = f"a whole number from {least}"
         shown = str(number) if isinstance(found, typed.FromParameter) else described(value)
         self.report(problems.BadValue(span=value.span, what=what, wanted=wanted, found=shown))
         return None
@@ -233,7 +260,16 @@ class TaskScope:
         parameter = self.parameters.get(node.name)
         if parameter is None or parameter.kind != kind:
             options = tuple(name for name, p in self.parameters.items() if p.kind == kind)
-            self.report(problems.UnknownParameter(span=node.span, name=node.name, known=options))
+            wanted = "set of mutations" if kind == "mutations" else kind
+            advice = f"`{node.name}` names no {wanted}: its type would be `{kind}`"
+            self.report(
+                problems.UnknownParameter(
+                    span=node.span,
+                    name=node.name,
+                    known=options,
+                    advice=advice if node.name in self.values else None,
+                )
+            )
             return None
         self.uses.names.add(node.name)
         self.uses.constants.add(node.name)

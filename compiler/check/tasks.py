@@ -15,9 +15,11 @@ from synthc.compiler.check.task_scope import Known, TaskScope
 from synthc.compiler.check.values import assignable, described, resolve_type, resolve_value
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
+from synthc.compiler.parse.words import SAMPLES
 from synthc.compiler.span import Span
 from synthc.compiler.typed import Guard
 from synthc.compiler.types import Type
+from synthc.compiler.walk import nodes
 
 Report = Callable[[Problem], None]
 
@@ -36,6 +38,9 @@ def check_task(node: ast.Task, known: Known, binder: Binder, report: Report) -> 
     it are checked too.
     """
     return _Checker(node, known, binder, report).task()
+
+
+_EXCLUDE = "columns of one name need guards of which only one can hold: `when p`, `when not p`"
 
 
 class _Checker:
@@ -89,7 +94,8 @@ class _Checker:
         uses = self.scope.uses
         constant = parameter.name in uses.constants
         if constant and isinstance(parameter.default, typed.Sample):
-            self.report(problems.NotConstant(span=parameter.default.span, name=parameter.name))
+            what = f"`{parameter.name}`"
+            self.report(problems.NotConstant(span=parameter.default.span, what=what))
         count = parameter.name in uses.counts
         if count and isinstance(parameter.default, int) and parameter.default < 0:
             what, wanted = f"the default of `{parameter.name}`, a count,", "a whole number from 0"
@@ -99,7 +105,7 @@ class _Checker:
             )
         sees = uses.seen.get(parameter.name, {})
         default = self.scope.known.mutations.get(str(parameter.default))
-        if parameter.kind == "mutations" and default is not None:
+        if parameter.kind == "mutations" and default is not None and constant:
             can_see(default, sees, parameter.span, self.report)
         return dataclasses.replace(parameter, constant=constant, count=count, sees=sees)
 
@@ -133,9 +139,7 @@ class _Checker:
         if node.default is None:
             return None
         if isinstance(node.default, ast.Sample):
-            name, files = node.name.text, self.scope.known.files
-            scope = self.scope
-            made = check_sample(node.default, name, type_, files, scope.constant, self.report)
+            made = check_sample(self.scope, node.default, node.name.text, type_)
             return (made,) if made else None
         what = f"the default of `{node.name.text}`"
         return resolve_value(node.default, type_, what, self.report)
@@ -177,7 +181,11 @@ class _Checker:
         if first is not None:
             self.report(
                 problems.ColumnTwice(
-                    span=node.name.span, name=name, owner=scope.owner, first=first.span
+                    span=node.name.span,
+                    name=name,
+                    owner=scope.owner,
+                    first=first.span,
+                    advice=_EXCLUDE if guard or first.guard else "choose another name",
                 )
             )
             self.signature_known = False
@@ -228,7 +236,7 @@ class _Checker:
             return None
         if producer is None:
             # Its columns are known all the same; the spec has an error, so nothing will make them.
-            asks = isinstance(node.producer, ast.Ask)
+            asks = any(isinstance(part, ast.Ask) for part in nodes(node.producer))
             contract = typed.Contract("json")
             producer = typed.Ask("", None, None, contract, ()) if asks else typed.Constant(None)
         public = node.keyword == "out"
@@ -267,7 +275,10 @@ class _Checker:
                 return typed.Copy(parameter) if parameter else None
             case ast.Apply(function, _, span):
                 name = str(function)
-                self.report(problems.WrongCall(span=span, callee=name, form=f'sql "{name}(…)"'))
+                form = SAMPLES.get(name, f'sql "{name}(…)"')
+                if name in ("random", "choice", "choose", "choices", "one_of"):
+                    form = 'sample "a" | "b"'
+                self.report(problems.WrongCall(span=span, callee=name, form=form))
                 return None
             case other if len(node.columns) != 1:
                 return self.one_column(node, other)
@@ -316,8 +327,7 @@ class _Checker:
         type_ = resolve_type(column.type, lambda _problem: None)
         if type_ is None:
             return None
-        files = scope.known.files
-        return check_sample(sample, column.name.text, type_, files, scope.constant, scope.report)
+        return check_sample(scope, sample, column.name.text, type_)
 
     # Loops
 
@@ -334,10 +344,11 @@ class _Checker:
         round_ = typed.Column(ROUND, types.Int(), loop.span, guard)
         inner = scope.inside((variable, round_))
         produces = [self.produce_in(inner, part, guard) for part in loop.produces]
+        scope.uses.inside |= {column.name for column in inner.columns}
         optional = ast.MaybeType(loop.variable.type, loop.variable.type.span)
         column = dataclasses.replace(loop.variable, type=optional)
         span = _producer_span(loop.next)
-        step = ast.Produce("let", (column,), False, loop.next, (), span)
+        step = ast.Produce("next", (column,), False, loop.next, (), span)
         following = self.made(inner, step, guard)
         until = None
         if loop.until is not None:
@@ -423,11 +434,13 @@ class _Checker:
         declared = resolve_type(column.type, lambda _problem: None)
         if declared is None or assignable(found, declared):
             return True
+        # A null `next` keeps the value, whatever the variable's type.
+        shown = types.required(declared) if node.keyword == "next" else declared
         self.report(
             problems.WrongType(
                 span=_producer_span(node.producer),
                 what=f"`{column.name.text}`",
-                expected=types.name(declared),
+                expected=types.name(shown),
                 found=types.name(found),
             )
         )

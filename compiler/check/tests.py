@@ -7,6 +7,7 @@ from typing import Any
 
 from synthc.compiler import ast, typed, types
 from synthc.compiler.check.arguments import bind_arguments
+from synthc.compiler.check.samples import check_draws
 from synthc.compiler.check.scope import Scope
 from synthc.compiler.check.values import described, resolve_value
 from synthc.compiler.diagnostics import catalogue as problems
@@ -69,6 +70,10 @@ def check_test(scope: Scope, node: ast.Test) -> typed.Test | None:
     given, sound = bind_arguments(scope, step, replace(task, inputs=nullable))
     if not sound:
         return None
+    if not check_draws(task.with_given(given), given, node.call.span, scope.report):
+        return None
+    for owner in (_asked(task), _made(task)):
+        scope.absent |= {(owner, name): ways for name, ways in task.left_out(given).items()}
     task = task.with_given(given)
     replies, repeats = _replies(scope, node, task)
     expected = _expected(scope, node, task)
@@ -109,8 +114,7 @@ def _replies(
         assert reply.name is not None
         name = reply.name
         if name.text not in asks:
-            owner = f"what `{task.name}` asks"
-            scope.report(_unknown(name, owner, tuple(asks)))
+            scope.report(_unknown(name, _asked(task), tuple(asks)))
             sound = False
             continue
         if asks[name.text] in replies:
@@ -125,6 +129,14 @@ def _replies(
         if not several:
             repeats.add(asks[name.text])
     return (replies if sound else None), frozenset(repeats)
+
+
+def _asked(task: typed.Task) -> str:
+    return f"what `{task.name}` asks"
+
+
+def _made(task: typed.Task) -> str:
+    return f"the task `{task.name}`"
 
 
 def _unknown(name: ast.Name, owner: str, known: tuple[str, ...]) -> problems.UnknownColumn:
@@ -160,7 +172,7 @@ def _expected(scope: Scope, node: ast.Test, task: typed.Task) -> dict[str, Any] 
         assert pair.name is not None
         name = pair.name
         if name.text not in columns:
-            scope.report(_unknown(name, f"the task `{task.name}`", tuple(columns)))
+            scope.report(_unknown(name, _made(task), tuple(columns)))
             sound = False
             continue
         if name.text in expected:

@@ -9,6 +9,11 @@ from synthc.compiler.diagnostics.problem import Problem, listed, nearest
 from synthc.compiler.span import Span
 
 
+def _thing(kind: str) -> str:
+    """A kind of declaration as a sentence names one."""
+    return {"mutations": "set of mutations", "expect": "expectation"}.get(kind, kind)
+
+
 def _meant(name: str, known: tuple[str, ...]) -> str | None:
     near = nearest(name, known)
     return f"did you mean `{near}`?" if near else None
@@ -106,7 +111,7 @@ class NotYet(Problem):
 
     What: the word belongs to the language, but this version of synthc cannot run it.
     Why: half a construct would be worse than none.
-    Example: `mutations deita { … }`.
+    Example: `embed(topic, system = prompt)`.
     Fix: leave it out, or use a version of synthc that has it.
     """
 
@@ -160,10 +165,14 @@ class UnknownDeclaration(Problem):
     advice: str | None = None
 
     def message(self) -> str:
-        return f"there is no {self.kind} `{self.name}`"
+        return f"there is no {_thing(self.kind)} `{self.name}`"
 
     def label(self) -> str:
-        return f"not among: {listed(self.known)}" if self.known else f"no {self.kind} is declared"
+        return (
+            f"not among: {listed(self.known)}"
+            if self.known
+            else f"no {_thing(self.kind)} is declared"
+        )
 
     def help(self) -> str | None:
         return self.advice or _meant(self.name, self.known)
@@ -186,7 +195,7 @@ class DuplicateDeclaration(Problem):
     advice: str | None = None
 
     def message(self) -> str:
-        return f"the {self.kind} `{self.name}` is declared twice"
+        return f"the {_thing(self.kind)} `{self.name}` is declared twice"
 
     def label(self) -> str:
         return "declared again"
@@ -238,6 +247,7 @@ class UnknownParameter(Problem):
     name: str
     known: tuple[str, ...]
     columns: tuple[str, ...] = ()
+    advice: str | None = None
 
     def message(self) -> str:
         return f"there is no parameter `${self.name}`"
@@ -246,6 +256,8 @@ class UnknownParameter(Problem):
         return f"not among: {listed('$' + name for name in self.known)}" if self.known else ""
 
     def help(self) -> str | None:
+        if self.advice:
+            return self.advice
         if self.name in self.columns:
             return f"a column is written without the `$`: `{self.name}`"
         near = nearest(self.name, self.known)
@@ -256,7 +268,8 @@ class UnknownParameter(Problem):
 class UnknownType(Problem):
     """A word that is no type.
 
-    What: the types are text, int, float, bool, json, vector[n], choices, `T[]`, `T?` and `{a: T}`.
+    What: the types are text, int, float, bool, json, chat, image, audio, vector[n], choices, `T[]`,
+    `T?` and `{a: T}`; `type` gives one a name.
     Why: it is misspelt, or is how another language calls it.
     Example: `out x: string`.
     Fix: use one of the types listed.
@@ -291,6 +304,7 @@ class UnknownArgument(Problem):
     callee: str
     name: str
     known: tuple[str, ...]
+    advice: str | None = None
 
     def message(self) -> str:
         return f"`{self.callee}` takes no argument `{self.name}`"
@@ -299,12 +313,12 @@ class UnknownArgument(Problem):
         return f"not among: {listed(self.known)}" if self.known else "it takes no named arguments"
 
     def help(self) -> str | None:
-        return _meant(self.name, self.known)
+        return self.advice or _meant(self.name, self.known)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cycle(Problem):
-    """Tables (or columns of a task) that need each other.
+    """Tables (or tasks, sets, types, files) that need each other.
 
     What: following what each needs leads back to the start.
     Why: none of them could ever be made first.
@@ -317,6 +331,8 @@ class Cycle(Problem):
     names: tuple[str, ...]
 
     def message(self) -> str:
+        if len(self.names) == 1:
+            return f"`{self.names[0]}` needs itself"
         circle = " → ".join(f"`{name}`" for name in (*self.names, self.names[0]))
         return f"these {self.kind} need each other: {circle}"
 
@@ -429,8 +445,9 @@ class MissingArgument(Problem):
     def label(self) -> str:
         if self.kind == "parameter":
             return ""
-        shown = listed(self.columns) if self.columns else "none"
-        return f"the columns here are: {shown}"
+        if not self.columns:
+            return "" if self.advice else "there are no columns here"
+        return f"the columns here are: {listed(self.columns)}"
 
     def help(self) -> str | None:
         near = nearest(self.name, self.columns) or (self.columns[0] if self.columns else "…")
@@ -455,7 +472,8 @@ class WrongType(Problem):
     advice: str | None = None
 
     def message(self) -> str:
-        return f"{self.what} must be `{self.expected}`, and this is `{self.found}`"
+        wanted = self.expected if self.expected.startswith("a ") else f"`{self.expected}`"
+        return f"{self.what} must be {wanted}, and this is `{self.found}`"
 
     def label(self) -> str:
         return f"this is `{self.found}`"
@@ -494,7 +512,8 @@ class ColumnTwice(Problem):
 class ContractCannotFill(Problem):
     """A contract that cannot fill the columns it stands for.
 
-    What: `text` gives exactly one column of type text; `json` gives any.
+    What: `text`, `after` and `tag` give one column of type text; `sections` and `regex` give texts,
+    numbers, truths and choices, `lines` lists of them; `json` gives any.
     Why: the answer would never fit, whatever the model says.
     Example: `out (a: text, b: int) = ask "…" as text`.
     Fix: leave `as` out (the types choose), or change the types.
@@ -505,18 +524,22 @@ class ContractCannotFill(Problem):
     types: tuple[str, ...]
 
     def message(self) -> str:
-        if self.contract not in ("text", "json"):
-            return f"there is no contract `{self.contract}`"
+        if self.contract in ("text", "after", "tag") and len(self.types) > 1:
+            return (
+                f"an answer as `{self.contract}` fills one column, and these are {len(self.types)}"
+            )
         return f"an answer as `{self.contract}` cannot fill {listed(f'`{t}`' for t in self.types)}"
 
     def help(self) -> str | None:
         match self.contract:
-            case "text":
-                return "leave out `as text`: JSON is asked for, and gives columns of any type"
             case "json":
                 return "declare a type that JSON has, such as `float[]` for a list of numbers"
-            case _:
-                return "there are `as text` and `as json`; without `as`, the types choose"
+            case "lines":
+                return "each line gives one element: declare lists, such as `float[]`"
+            case "sections" | "regex":
+                return f"`{self.contract}` gives texts, numbers, truths and choices, one each"
+            case kind:
+                return f"leave out `as {kind}`: JSON is asked for, and gives columns of any type"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -627,7 +650,7 @@ class WrongCall(Problem):
 class SaidTwice(Problem):
     """A part of a step or an ask that is said twice.
 
-    What: `using`, `as` and `system` stand once.
+    What: `using`, `as`, `system`, `where`, `each` and `n` stand once, a value is drawn from once.
     Why: it would be unclear which one counts.
     Example: `|> answer using small using large`.
     Fix: remove one.
@@ -741,15 +764,21 @@ class GuardedOff(Problem):
     code = "S0315"
     name: str
     guards: tuple[str, ...]
+    given: tuple[str, ...] = ()
+    """How a call would say so, where it is one that leaves the column out: `p = true`."""
 
     def message(self) -> str:
         return f"`{self.name}` exists only {' or '.join(f'`{guard}`' for guard in self.guards)}"
 
     def label(self) -> str:
-        return "not there in every case"
+        return "left out by the arguments above" if self.given else "not there in every case"
 
     def help(self) -> str | None:
-        return f"what reads it needs that too: `{self.guards[0]}`"
+        if self.given:
+            return f"give the task `{', '.join(self.given)}`"
+        if len(self.guards) == 1:
+            return f"what reads it needs that too: `{self.guards[0]}`"
+        return "what reads it needs one of these guards too, or make it in the other cases"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -779,7 +808,8 @@ class EmptySet(Problem):
 class SetCannotSee(Problem):
     """A set of mutations whose prompts see a column that is not there.
 
-    What: the set declares a column with `in` that the task does not have where it asks.
+    What: the set declares a column with `in` that the task does not have where it asks, or not of
+    that type.
     Why: its prompts could not be filled.
     Example: a set with `in title: text` given to a task that has no `title`.
     Fix: use another set, or one that extends it with prompts that need less.
@@ -790,15 +820,23 @@ class SetCannotSee(Problem):
     column: str
     type: str
     known: tuple[str, ...]
+    found: str | None = None
+    """The type that the column has here, where there is one of that name."""
 
     def message(self) -> str:
         return f"the set `{self.set}` needs the column `{self.column}: {self.type}`"
 
     def label(self) -> str:
+        if self.found:
+            return f"here `{self.column}` is `{self.found}`"
         return f"here it would see: {listed(self.known)}" if self.known else "there is no column"
 
     def help(self) -> str | None:
-        return _meant(self.column, self.known)
+        if self.found == f"{self.type}?":
+            return (
+                f"let its prompts ask: `in {self.column}: {self.found}`, `{{% if {self.column} %}}`"
+            )
+        return None if self.found else _meant(self.column, self.known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -815,6 +853,8 @@ class MissingMark(Problem):
     contract: str
     columns: tuple[str, ...]
     groups: tuple[str, ...]
+    only: bool = False
+    """Whether there is no other column."""
 
     def message(self) -> str:
         what = "heading" if self.contract == "sections" else "group"
@@ -829,7 +869,8 @@ class MissingMark(Problem):
         name = self.columns[0]
         if self.contract == "sections":
             return f'add it: `{name} = "## {name.replace("_", " ").capitalize()}"`'
-        return f"a group has the column's name: `(?P<{name}>…)`"
+        alone = ", or the pattern has one group, `(…)`" if self.only else ""
+        return f"a group has the column's name: `(?P<{name}>…)`{alone}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -867,16 +908,17 @@ class NotConstant(Problem):
     """
 
     code = "S0320"
-    name: str
+    what: str
+    advice: str = "give a literal, or a parameter of the spec: `$name`"
 
     def message(self) -> str:
-        return f"`{self.name}` must be known before the run"
+        return f"{self.what} must be known before the run"
 
     def label(self) -> str:
         return "differs from row to row"
 
     def help(self) -> str | None:
-        return "give a literal, or a parameter of the spec: `$name`"
+        return self.advice
 
 
 # Templates
@@ -917,6 +959,7 @@ class UnknownTemplateName(Problem):
     name: str
     known: tuple[str, ...]
     further_down: bool = False
+    advice: str | None = None
 
     def message(self) -> str:
         return f"the template has no `{self.name}` to print"
@@ -925,6 +968,8 @@ class UnknownTemplateName(Problem):
         return f"not among: {listed(self.known)}" if self.known else "nothing can be printed here"
 
     def help(self) -> str | None:
+        if self.advice:
+            return self.advice
         if self.further_down:
             return f"`{self.name}` is made further down: move its `out` or `let` above this one"
         near = nearest(self.name, self.known)
@@ -1014,7 +1059,7 @@ class NoOutputFormat(Problem):
         return "there is no output format here: the answer is taken as plain text"
 
     def help(self) -> str | None:
-        return "remove it, or add `as json`"
+        return "remove it, or let the answer be JSON: `as json`"
 
 
 # SQL
@@ -1192,6 +1237,8 @@ class FileNotFound(Problem):
     advice: str | None = None
 
     def message(self) -> str:
+        if "*" in self.path:
+            return f"no file is called like `{self.path}`"
         return f"there is no file `{self.path}`"
 
     def label(self) -> str:
@@ -1309,7 +1356,7 @@ class Unused(Problem):
     name: str
 
     def message(self) -> str:
-        return f"the {self.kind} `{self.name}` is never used"
+        return f"the {_thing(self.kind)} `{self.name}` is never used"
 
 
 def catalogue() -> dict[str, type[Problem]]:

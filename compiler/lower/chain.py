@@ -105,7 +105,7 @@ class Chain:
         text = f"WITH this AS ({this}) SELECT * FROM ({bound.text_with(self.spec.constants)}\n)"
         tables = tuple(hidden if name == THIS else name for name in bound.tables)
         source = plan.Query(step.span, text, tables, bound.fields, step.key, bound.ordered)
-        after = Chain.over(source, bound.fields, self.spec, Counter(), self.columns_of)
+        after = Chain.over(source, bound.fields, self.spec, self.counts, self.columns_of)
         return before, after
 
     def finish(self, table: typed.Table) -> plan.Table:

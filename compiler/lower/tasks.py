@@ -123,7 +123,7 @@ class _Use:
             case typed.Repeat() as loop:
                 self.repeat(produce, loop, slots[0], what)
             case typed.Constant(value):
-                self.chain.ops.append(plan.Constant(span=span, value=value, write=slots[0]))
+                self.top.append(plan.Constant(span=span, value=value, write=slots[0]))
             case typed.Template(template, reads):
                 self.chain.ops.append(
                     plan.Render(
@@ -154,7 +154,13 @@ class _Use:
     ) -> None:
         backend = self.name(ask.backend) if ask.backend else self.at.backend or ""
         prompt, reads = self.prompt(ask)
-        asked = prompt.prompts if isinstance(prompt, plan.OneOf) else prompt
+        match prompt:
+            case plan.OneOf(prompts=prompts):
+                asked: object = prompts
+            case plan.Conversation():
+                asked = "conversation"  # what its column is called makes no other call
+            case _:
+                asked = prompt
         ordinal = self.chain.ordinal("ask", backend, asked, ask.system)
         where = self.condition(ask.where, what, produce.span) if ask.where else None
         model_slot = self.chain.fresh(f"{self.prefix}.{MODEL_NAME}")
@@ -297,8 +303,6 @@ class _Use:
         for name, ref in constants.items():  # theirs are the slots of the whole chain
             self.define(name, self.values[name][1], ref)
         asks = plan.asks(ops)
-        if produce.public and asks:
-            self.model_slot = asks[-1].model_slot
         column = produce.columns[0]
         self.chain.ops.append(
             plan.Repeat(
@@ -316,6 +320,29 @@ class _Use:
                 write=slot,
             )
         )
+        if produce.public and asks:
+            self.model_slot = self.model_of(asks, what, produce.span)
+
+    def model_of(self, asks: tuple[plan.Ask, ...], what: str, span: Span) -> str:
+        """The model of what a loop made: in a round, one of several asks of a backend may be made."""
+        last = asks[-1]
+        slots = [ask.model_slot for ask in reversed(asks) if ask.backend == last.backend]
+        if len(slots) == 1:
+            return last.model_slot
+        slot = self.chain.fresh(f"{self.prefix}.{MODEL_NAME}")
+        names = [f"m{number}" for number in range(len(slots))]
+        self.chain.ops.append(
+            plan.Compute(
+                span=span,
+                what=f"{what} {MODEL_NAME}",
+                sql=f"SELECT coalesce({', '.join(names)}) AS value FROM {ROW}",
+                inputs=tuple(Field(name, types.Text()) for name in names),
+                reads=dict(zip(names, slots, strict=True)),
+                fields=(Field("value", types.Maybe(types.Text())),),
+                writes=(slot,),
+            )
+        )
+        return slot
 
     def start(self, loop: typed.Repeat, what: str, span: Span) -> Ref:
         """What the variable is before the first round."""
@@ -324,7 +351,7 @@ class _Use:
                 return self.copied(name, loop.variable, what, span)
             case typed.Constant(value):
                 slot = self.chain.fresh(f"{self.prefix}.{loop.variable.name}")
-                self.chain.ops.append(plan.Constant(span=span, value=value, write=slot))
+                self.top.append(plan.Constant(span=span, value=value, write=slot))
                 return slot
 
     # What others see

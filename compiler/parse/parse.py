@@ -18,7 +18,7 @@ from lark.exceptions import UnexpectedInput
 from synthc.compiler import ast
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
-from synthc.compiler.parse import syntax
+from synthc.compiler.parse import place, syntax
 from synthc.compiler.parse.strings import BadEscape, decode
 from synthc.compiler.span import Span
 
@@ -52,16 +52,33 @@ def parse(text: str, file: str) -> tuple[ast.Spec, list[Problem]]:
 def _parse_in_pieces(text: str, reader: _Reader) -> tuple[ast.Spec, list[Problem]]:
     declarations: list[ast.Declaration] = []
     broken: set[str] = set()
-    for line, piece in syntax.pieces(text):
-        try:
-            tree = _parser().parse("\n" * line + piece)
-        except UnexpectedInput as error:
-            whole = "\n" * line + piece
-            reader.problems.append(syntax.problem(error, whole, reader.file, _parser()))
-            broken.update(re.findall(r"[A-Za-z_]\w*", piece.split("\n", 1)[0]))
-        else:
+    for line, piece in place.pieces(text):
+        found = len(reader.problems)
+        tree = _read("\n" * line + piece, reader)
+        if tree is not None and len(reader.problems) == found:
             declarations += reader.declarations(tree)
+        else:
+            broken.update(re.findall(r"[A-Za-z_]\w*", piece.split("\n", 1)[0]))
     return ast.Spec(reader.file, tuple(declarations), frozenset(broken)), reader.problems
+
+
+def _read(text: str, reader: _Reader) -> Tree[Token] | None:
+    """The tree of a piece, or None where it cannot be read.
+
+    A reserved word that stands as a name is read as one, so that the next is reported too.
+    """
+    renamed = False
+    while True:
+        try:
+            return _parser().parse(text)
+        except UnexpectedInput as error:
+            problem = syntax.problem(error, text, reader.file, _parser())
+        reserved = isinstance(problem, problems.ReservedWord)
+        if reserved or not renamed:
+            reader.problems.append(problem)
+        if not reserved:
+            return None
+        text, renamed = place.renamed(text, problem.span), True
 
 
 class _Reader:
@@ -75,14 +92,8 @@ class _Reader:
         return [self._declaration(child) for child in _trees(tree)]
 
     def _span(self, node: Tree[Token] | Token) -> Span:
-        place = node if isinstance(node, Token) else node.meta
-        return Span(
-            self.file,
-            place.line or 1,
-            place.column or 1,
-            place.end_line or 1,
-            place.end_column or 1,
-        )
+        at = node if isinstance(node, Token) else node.meta
+        return Span(self.file, at.line or 1, at.column or 1, at.end_line or 1, at.end_column or 1)
 
     def _declaration(self, node: Tree[Token]) -> ast.Declaration:
         span = self._span(node)
@@ -141,8 +152,8 @@ class _Reader:
             text, offsets = decode(literal)
         except BadEscape as error:
             column = span.column + error.offset
-            place = Span(self.file, span.line, column, span.line, column + len(error.escape))
-            self.problems.append(problems.BadEscape(span=place, escape=error.escape))
+            at = Span(self.file, span.line, column, span.line, column + len(error.escape))
+            self.problems.append(problems.BadEscape(span=at, escape=error.escape))
             text, offsets = literal[1:-1], tuple(range(1, len(literal)))
         return ast.String(text, span, literal, offsets)
 
@@ -223,8 +234,8 @@ class _Reader:
         span = self._span(node)
         match node.data:
             case "named_type":
-                name = self._name(_trees(node)[0])
-                return ast.NamedType(name, name.span)
+                path = self._path(_trees(node)[0])
+                return ast.NamedType(ast.Name(str(path), path.span), path.span)
             case "choice":
                 return ast.ChoiceType(tuple(map(self._literal, _trees(node))), span)
             case "list_type":
@@ -445,10 +456,8 @@ class _Reader:
     def _call(self, node: Tree[Token]) -> ast.Call:
         callee, *brackets = _trees(node)
         if callee.data == "where":
-            place = self._span(node)
-            word = Span(
-                self.file, place.line, place.column, place.line, place.column + len("where")
-            )
+            at = self._span(node)
+            word = Span(self.file, at.line, at.column, at.line, at.column + len("where"))
             path = ast.Path((ast.Name("where", word),), word)
         else:
             path = self._path(callee)

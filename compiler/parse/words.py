@@ -1,4 +1,4 @@
-"""The words of the language: which start a declaration, which are reserved, which come later."""
+"""The words of the language: which start a declaration, which are reserved, how things are written."""
 
 from __future__ import annotations
 
@@ -32,9 +32,17 @@ RESERVED = frozenset(
         "each",
     ]
 )
+CONTEXTUAL = (
+    *("to", "system", "key", "of", "extends", "given", "reply", "weight", "tags", "times"),
+    *("until", "per", "n"),
+)
+"""Words that are keywords only where they can be nothing else, besides those of declarations."""
+
+PRODUCERS = ("ask", "sample", "sql", "repeat")
+"""The words that make a column."""
 
 FORMS = {
-    "read": 'read("file.jsonl")` or `read("file.jsonl", key = id)',
+    "read": 'read("file.jsonl")` or `read("file.jsonl", key = id, types = {day: text})',
     "rows": "rows(100)",
     "files": 'files("pictures/*.jpg")',
     "where": 'where("length(question) > 10")',
