@@ -10,6 +10,7 @@ import click
 
 from synthc.cli.compiling import check, compile_, explain
 from synthc.cli.console import Failure, say, style, visible
+from synthc.cli.gallery import tasks
 from synthc.cli.models import model
 from synthc.cli.querying import export, sql
 from synthc.cli.running import run
@@ -29,7 +30,7 @@ def synthc() -> None:
     """
 
 
-for command in (compile_, check, test, run, sql, export, init, explain, model):
+for command in (compile_, check, test, tasks, run, sql, export, init, explain, model):
     synthc.add_command(command)
 
 

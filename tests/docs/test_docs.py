@@ -15,6 +15,7 @@ from synthc.compiler.diagnostics.render import render
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+PAGES = tuple(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))
 EXAMPLES = sorted((ROOT / "specs" / "examples").glob("*.synth"))
 
 
@@ -66,7 +67,23 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert set(shlex.split(install)) <= set(shlex.split(line)) | {"pip"}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", [*DOCUMENTS, *PAGES])
+def test_links_between_documents_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        file = (ROOT / document).parent / path if path else ROOT / document
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+def anchors(document: Path) -> set[str]:
+    """What the headings of a page are called in links, as GitHub makes it of them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in headings}
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, *PAGES])
 def test_commands_and_codes_in_documents_exist(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     for name in re.findall(r"`?synthc ([a-z]+)", text):
