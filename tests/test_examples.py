@@ -1,0 +1,260 @@
+"""The examples, as a newcomer copies them: each runs simulated, and some with the real local model."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from bench.answers import Seen
+from bench.server import serving
+from synthc.cli.main import main
+
+EXAMPLES = Path(__file__).parents[1] / "specs" / "examples"
+SPECS = sorted(path.name for path in EXAMPLES.glob("*.synth"))
+
+Rows = list[tuple[Any, ...]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = shutil.ignore_patterns("*.duckdb*", "*.plan.json")  # by whoever ran them in place
+    return Path(shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=made))
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command did."""
+
+    status: int
+    out: str
+    err: str
+
+
+Synthc = Callable[..., Done]
+
+
+@pytest.fixture
+def synthc(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Synthc:
+    """The command, in this process and in the folder of the examples."""
+    monkeypatch.chdir(folder)
+    for name in ("SYNTH_URL", "SYNTH_API_KEY", "SYNTH_MODEL", "SYNTH_LARGE_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def called(*arguments: str, **env: str) -> Done:
+        capsys.readouterr()
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(sys, "argv", ["synthc", *arguments])
+            for name, value in env.items():
+                patch.setenv(name, value)
+            main()
+        out, err = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, out, err)
+
+    return called
+
+
+def ran(synthc: Synthc, *arguments: str, **env: str) -> dict[str, Any]:
+    """What a run says of itself; all its rows are accounted for, and its failures have reasons."""
+    done = synthc("run", "--json", *arguments, **env)
+    assert done.status == 0, done.err
+    summary = json.loads(done.out)
+    stopped = dict(
+        rows(
+            Path(summary["database"]),
+            "SELECT table_name, count(DISTINCT row_key) FROM synth.failures"
+            " WHERE stops_row AND reason <> '' AND detail <> '' GROUP BY ALL",
+        )
+    )
+    for name, table in summary["tables"].items():
+        ends = ("kept", "dropped", "failed", "not_asked")
+        assert table["rows_in"] == sum(table[end] for end in ends), name
+        assert table["failed"] == stopped.get(name, 0)
+    return summary
+
+
+def rows(database: Path, query: str) -> Rows:
+    with duckdb.connect(str(database), read_only=True) as connection:
+        return connection.sql(query).fetchall()
+
+
+def head(spec: str) -> str:
+    """The comment that a spec begins with."""
+    return (EXAMPLES / spec).read_text(encoding="utf-8").partition("\n\n")[0]
+
+
+# With simulated answers
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_it_runs_simulated(folder: Path, synthc: Synthc, spec: str) -> None:
+    checked = synthc("check", spec)
+    assert (checked.status, checked.err) == (0, f"{spec}: no problems\n")
+
+    summary = ran(synthc, spec, "--simulate")
+    assert summary["ok"]  # what it expects holds
+    assert min(table["kept"] for table in summary["tables"].values()) > 0
+    assert not any(table["failed"] for table in summary["tables"].values())
+    assert summary["exports"] and min(summary["exports"].values()) > 0
+    assert all((folder / name).stat().st_size for name in summary["exports"])
+
+    again = ran(synthc, spec, "--simulate")
+    assert set(again["skipped"]) == set(summary["tables"])
+
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec != "quickstart.synth"])
+def test_its_comment_says_how_to_run_and_query_it(synthc: Synthc, spec: str) -> None:
+    lines = head(spec).splitlines()
+    assert 2 < len(lines) <= 4 and all(line.startswith("# ") for line in lines)
+    (run,) = [line for line in lines if f"synthc run {spec}" in line]
+    (query,) = [line for line in lines if "synthc sql" in line]
+    _, *arguments = shlex.split(run[run.index("synthc") :])
+    assert synthc(*arguments, "--simulate").status == 0
+    _, *arguments = shlex.split(query.removeprefix("#   ").replace(".duckdb", ".simulated.duckdb"))
+    shown = synthc(*arguments, "--json")
+    assert shown.status == 0, shown.err
+    assert json.loads(shown.out)
+
+
+def test_exactly_as_many_of_each_label(folder: Path, synthc: Synthc) -> None:
+    summary = ran(synthc, "balanced.synth", "--simulate", "-p", "wanted=5")
+    assert summary["tables"]["tickets"]["not_asked"] > 4000
+    found = rows(folder / summary["database"], "SELECT label FROM tickets")
+    assert Counter(label for (label,) in found) == dict.fromkeys(
+        ("billing", "delivery", "returns", "technical"), 5
+    )
+    few = synthc("run", "balanced.synth", "--simulate", "--fresh", "-p", "wanted=2000")
+    assert few.status == 1 and "full" in few.err  # 5000 are not enough, and it says so
+
+
+def test_a_dialogue_has_its_turns(folder: Path, synthc: Synthc) -> None:
+    summary = ran(synthc, "dialogues.synth", "--simulate", "-p", "turns=3")
+    found = rows(folder / summary["database"], "SELECT persona, messages FROM dialogues")
+    personas = (folder / "personas.txt").read_text(encoding="utf-8").splitlines()
+    for persona, messages in found:
+        assert persona in personas
+        assert [message["role"] for message in messages] == ["user", "assistant"] * 3
+
+
+def test_own_mutations_are_drawn_beside_the_standard_ones(folder: Path, synthc: Synthc) -> None:
+    ran(synthc, "own_mutations.synth", "--simulate", "-p", "rounds=20")
+    found = rows(
+        folder / "own_mutations.simulated.duckdb",
+        "SELECT mutation, count(*) FROM synth.mutations GROUP BY ALL",
+    )
+    drawn = dict(found)
+    assert set(drawn) == {
+        *("constraints", "deepening", "concretizing", "reasoning"),
+        *("false_premise", "little_means"),
+    }
+    assert sum(drawn.values()) == 16 * 20
+    assert drawn["false_premise"] == max(drawn.values())  # it has twice the weight
+
+
+# With a server that is told what to answer, and the real vectors
+
+
+def test_the_best_are_complex_well_answered_and_unlike_each_other(
+    folder: Path, synthc: Synthc
+) -> None:
+    coast, bread = "How long is Norway's coast, in kilometres?", "Name a bread."
+    seeds = [{"id": 1, "instruction": coast}, {"id": 2, "instruction": bread}]
+    text = "".join(json.dumps(seed) + "\n" for seed in seeds)
+    (folder / "instructions.jsonl").write_text(text, encoding="utf-8")
+    same = "How long is the coast of Norway, in kilometres?"
+    other = "Plan a day on which bread is baked for a village of four hundred people."
+
+    def answer(seen: Seen) -> str:
+        prompt = seen.prompt
+        if "Compare these" in prompt:
+            return "\n".join(f"[{number}] Score: {number}" for number in range(1, 4))  # not the 4th
+        if "How good is the answer?" in prompt:
+            return json.dumps({"quality": 6 if "bread" in prompt else 3})
+        if "<prompt>" in prompt:
+            return f"Prompt: {same if 'Norway' in prompt else other}"
+        return f"An answer to: {prompt}"
+
+    with serving(answer=answer) as server:
+        summary = ran(synthc, "deita.synth", SYNTH_URL=server.url)
+    scored = summary["tables"]["scored"]  # two of four have no score, or are there already
+    assert (scored["rows_in"], scored["kept"], scored["dropped"]) == (8, 4, 4)
+    database = folder / "deita.duckdb"
+    (found,) = rows(
+        database,
+        "SELECT array_cosine_similarity(a.embedding, b.embedding) FROM scored AS a, scored AS b"
+        " WHERE a.seed = 1 AND b.seed = 1 AND a.instruction < b.instruction",
+    )
+    assert found[0] > 0.9
+    chosen = rows(database, "SELECT instruction, complexity, quality, score FROM best")
+    assert chosen == [(other, 2, 6, 12), (bread, 1, 6, 6), (same, 2, 3, 6)]
+
+
+def test_a_judge_who_favours_the_first_prefers_neither(synthc: Synthc) -> None:
+    def answer(seen: Seen) -> str:
+        if "Score both" not in seen.prompt:
+            return f"At {seen.body['temperature']}: {seen.digest}"
+        return json.dumps({"x_score": 9, "y_score": 2})
+
+    with serving(answer=answer) as server:
+        summary = ran(synthc, "preferences.synth", SYNTH_URL=server.url)
+    assert summary["tables"]["pairs"]["kept"] == 16
+    assert summary["tables"]["preferences"]["kept"] == 0
+
+
+# With the real model
+
+
+def test_the_real_model_evolves_and_answers(folder: Path, synthc: Synthc) -> None:
+    summary = ran(synthc, "evolve.synth", "--limit", "1", "-p", "rounds=1")
+    assert summary["tables"]["evolved"]["rows_in"] == 1
+    assert summary["backends"]["local"]["sent"] >= 2
+    database = folder / "evolve.duckdb"
+    stages = rows(database, "SELECT messages FROM sft")
+    assert len(stages) == 2 * summary["tables"]["evolved"]["kept"]
+    for (messages,) in stages:
+        assert [message["role"] for message in messages] == ["user", "assistant"]
+        assert all(message["content"].strip() for message in messages)
+    drawn = rows(database, "SELECT round, set, mutation, value FROM synth.mutations")
+    assert [(number, kind) for number, kind, *_ in drawn] == [(1, "evol.wizard")]
+    assert drawn[0][3] == "Explain how a bicycle stays upright."
+
+
+def test_the_real_model_talks_to_itself(folder: Path, synthc: Synthc) -> None:
+    summary = ran(synthc, "dialogues.synth", "-p", "dialogues=1", "-p", "turns=2")
+    database = folder / "dialogues.duckdb"
+    talks = rows(database, "SELECT persona, mood, messages FROM dialogues")
+    assert len(talks) == summary["tables"]["dialogues"]["kept"]
+    for *_, messages in talks:
+        assert len(messages) == 4 and all(message["content"].strip() for message in messages)
+    drawn = rows(database, "SELECT \"column\", value->>'$' FROM synth.draws")
+    assert {re.sub(r".*\.", "", column) for column, _ in drawn} == {"persona", "mood"}
+    if talks:
+        assert {value for _, value in drawn} == set(talks[0][:2])
+
+
+def test_the_real_model_makes_more_of_what_it_is_shown(folder: Path, synthc: Synthc) -> None:
+    summary = ran(synthc, "few_shot.synth", "-p", "wanted=2")
+    riddles = summary["tables"]["riddles"]
+    assert riddles["kept"] == 2 and riddles["not_asked"] > 900
+    database = folder / "few_shot.duckdb"
+    assert all(riddle and answer for riddle, answer in rows(database, "FROM riddles"))
+    (prompts,) = rows(database, "SELECT list(request) FROM synth.calls")[0]
+    assert all(prompt.count("Riddle: ") == 3 for prompt in prompts)
+    gold = {
+        key for (key,) in rows(database, "SELECT row_key FROM synth.rows WHERE table_name = 'gold'")
+    }
+    for (drawn,) in rows(database, "SELECT value FROM synth.draws WHERE \"column\" = 'shots'"):
+        assert len(set(json.loads(drawn))) == 3 and set(json.loads(drawn)) <= gold
