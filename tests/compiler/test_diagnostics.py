@@ -41,9 +41,10 @@ def test_messages_speak_the_language_of_the_spec(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_places_lie_in_the_spec(path: Path) -> None:
-    lines = path.read_text(encoding="utf-8").split("\n")
-    for problem in compiled(path).problems:
+    result = compiled(path)
+    for problem in result.problems:
         span = problem.span
+        lines = result.sources[span.file].split("\n")
         assert 1 <= span.line <= span.end_line <= len(lines)
         assert 1 <= span.column <= len(lines[span.line - 1]) + 1
         assert (span.line, span.column) < (span.end_line, span.end_column)

@@ -286,3 +286,265 @@ def test_a_long_spec_is_checked_in_time() -> None:
     started = time.process_time()
     assert compile_text(spec, "t.synth", FOLDER).plan
     assert time.process_time() - started < 20  # quadratic would be minutes; 3 s here
+
+
+SEEDS = """
+backend small { model = "llama" }
+backend large extends small { model = "llama-70b" }
+mutations ways { in current: text  deeper "Deepen {{ current }}"  wider weight 2 "Widen {{ current }}" }
+mutations more extends ways { odder "Odder {{ current }}" }
+task answer(tone: text = "calm", size: int = 2) {
+  in  topic: text
+  out reply: text = ask "{{ topic }} {{ tone }} {{ size }}" using small
+}
+table seeds = sql "SELECT 'rivers' AS topic, ['a', 'b'] AS list, 3 AS size, NULL::VARCHAR AS hint"
+"""
+
+GOOD = {
+    "columns of one name that exclude each other": """
+        task t(p: bool = false) {
+          in  topic: text
+          let a: text = ask "{{ topic }}" when p
+          let a: text = "none" when not p
+          out b: text = ask "{{ a }}"
+        }
+        table x = seeds |> t using small""",
+    "a guard that covers a column's guard": """
+        task t(p: bool = false, q: bool = true) {
+          in  topic: text
+          let a: text = ask "{{ topic }}" when p
+          out b: text = ask "{{ a }}" when q and p
+        }
+        table x = seeds |> t(p = true) using small |> where("b <> ''")""",
+    "choices that are gone through": """
+        task t(level: "low" | "middle" | "high" = "low") {
+          in  topic: text
+          let a: text = "l" when level == "low"
+          let a: text = "m" when level == "middle"
+          let a: text = "h" when level == "high"
+          out b: text = sql "a || topic"
+          out c: text = a when level != "low"
+        }
+        table x = seeds |> t(level = "high") |> select("b, c")""",
+    "a text that has one value or another": """
+        task t(tone: text = "calm") {
+          in  topic: text
+          let a: text = "c" when tone == "calm"
+          let a: text = "o" when tone != "calm"
+          out b: text = "{{ topic }} {{ a }}"
+        }
+        table x = seeds |> t""",
+    "a guard inside of a tuple": """
+        task t(p: bool = false) {
+          in  topic: text
+          out (a: text, b: int when p) = ask "{{ topic }} {{ output_format }}"
+          out c: int = sql "b + 1" when p
+        }
+        table x = seeds |> t(p = true) using small |> where("b + c > 1")
+        table y = seeds |> t using small""",
+    "guards on what a loop makes": """
+        task t(p: bool = false) {
+          in  topic: text
+          out a: text = repeat 3 times x: text = topic {
+            let y: text = ask "{{ x }}" when p
+            let y: text = "none" when not p
+            next y
+          }
+          out a2: text[] = repeat 3 times x: text = a { next "{{ x }}!" } when p
+        }
+        table x = seeds |> t using small""",
+    "another name of another name": """
+        task calm = answer(tone = "calm")
+        task short = calm(size = 1)
+        task plain = short
+        table x = seeds |> plain""",
+    "names before what they stand for": """
+        task b = c(size = 1)
+        task c = answer(tone = "wild")
+        table x = seeds |> b""",
+    "a task that extends one that extends another": """
+        task one extends answer { out words: int = sql "length(reply)" }
+        task two extends one { out twice: int = sql "words * 2" }
+        table x = seeds |> two(size = 1) |> where("twice > 2")""",
+    "loops in loops in loops": """
+        task t(rounds: int = 2) {
+          in  topic: text
+          out all: text[] = repeat $rounds times a: text = topic {
+            let inside: text = repeat 2 times b: text = a until "length(b) > 9 AND round > 1" {
+              let deepest: text[] = repeat $rounds times c: text = b { next ask "{{ a }}{{ b }}{{ c }}" }
+              next sql "deepest[-1]"
+            }
+            next inside
+          }
+        }
+        table x = seeds |> t using small""",
+    "a loop over a list": """
+        task t {
+          in  topic: text
+          out talk: text[] = repeat 3 times turns: text[] = [] {
+            let said: text = ask "{{ turns }} {{ topic }}"
+            next sql "list_append(turns, said)"
+          }
+        }
+        table x = seeds |> t using small""",
+    "two loops that call their variable alike": """
+        task t {
+          in  topic: text
+          out a: text = repeat 2 times x: text = topic { next ask "{{ x }}" }
+          out b: text = repeat 2 times x: text = a { next ask "{{ x }}" }
+        }
+        table x = seeds |> t using small""",
+    "sets and backends as values": """
+        task t(ways: mutations = ways, judge: backend = large) {
+          in  topic: text
+          out last: text = repeat 2 times current: text = topic { next ask one of $ways using $judge }
+        }
+        task u = t(ways = more)
+        table x = seeds |> t(judge = small)
+        table y = seeds |> u""",
+    "a set that sees what it does not need": """
+        task t {
+          in  topic: text
+          in  current: text
+          out last: text = ask one of more system "About {{ topic }}."
+        }
+        table x = seeds |> t(current = topic) using small""",
+    "asks for each, several times, for some": """
+        task t(number: int = 3) {
+          in  topic: text
+          in  list: text[]
+          in  hint: text?
+          out a: text[] = ask "{{ one }} of {{ topic }}" each one in list
+          out b: int?[] = ask "{{ topic }}" n $number
+          out c: text? = ask "{{ topic }}" where "hint IS NULL"
+          out d: text = ask "{% if c %}{{ c }}{% endif %}"
+        }
+        table x = seeds |> t using small""",
+    "draws": """
+        task t(level: 1 | 2.5 | 3 = sample, words: text[] = ["a", "b"], deep: bool = sample) {
+          out mood: "glad" | "sad" = sample
+          out word: text = sample $words
+          out some: text[] = sample 0..2 of $words
+          out size: int = sample uniform(1, 6)
+          out told: text = "{{ level }} {{ deep }}"
+        }
+        table x = rows(3) |> t(level = 3)
+        table y = seeds |> t(level = size) as drawn""",
+    "a chat out of SQL, and one that is read": """
+        task t {
+          in  topic: text
+          let talk: chat = sql "[{role: 'user', content: topic}]"
+          out said: text = ask talk system "Be brief."
+        }
+        table x = seeds |> t using small""",
+    "columns called like the words of the language": """
+        task t {
+          in  times: text
+          in  `each`: text
+          out n: text = ask "{{ times }} {{ each }}"
+          out until: text[] = ask "{{ n }}" n 2
+          out weight: text = sql "until[1] || n"
+        }
+        table x = sql "SELECT 'a' AS times, 'b' AS each" |> t using small |> limit(3, per = n)""",
+    "a table called like a source": """
+        table files = seeds |> where("size > 1")
+        table rows = files |> dedup(topic)
+        table more = rows |> draw(1, from = files) as shots |> unnest(shots as shot)""",
+    "SQL over the rows so far": """
+        table x = seeds
+          |> sql "SELECT topic, count(*) AS n FROM THIS GROUP BY topic" key topic
+          |> answer""",
+}
+
+
+@pytest.mark.parametrize("spec", GOOD.values(), ids=GOOD)
+def test_what_is_meant_compiles(spec: str) -> None:
+    compiled = compile_text(SEEDS + spec, "t.synth", FOLDER)
+    assert [p.message() for p in compiled.problems if p.severity == "error"] == []
+
+
+def columns(spec: str, table: str) -> list[str]:
+    """The columns of a table of the spec, without the model's name."""
+    compiled = compile_text(SEEDS + spec, "t.synth", FOLDER)
+    assert compiled.plan, [problem.message() for problem in compiled.problems]
+    (found,) = (t for t in compiled.plan.tables if t.name == table)
+    return [output.name for output in found.outputs if output.name != "model_name"]
+
+
+GUARDED = """
+task t(p: bool = false, level: "low" | "high" = "low") {
+  in  topic: text
+  out a: text = "a" when p
+  out b: text = "b" when not p
+  out c: text = "c" when level == "high" and not p
+  out d: text = "d" when level != "high"
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ("", "bd"),
+        ("(p = true)", "ad"),
+        ('(level = "high")', "bc"),
+        ('(p = true, level = "high")', "a"),
+        ('(level = "low", p = false)', "bd"),
+    ],
+)
+def test_which_columns_guards_leave(given: str, made: str) -> None:
+    spec = f'{GUARDED} table x = seeds |> select("topic") |> t{given}'
+    assert columns(spec, "x") == ["topic", *made]
+
+
+@pytest.mark.parametrize(
+    ("guard", "reads"),
+    [
+        ("p", True),
+        ("p and q", True),
+        ("not p", False),
+        ("q", False),
+        ("not p and q", False),
+        ("p and not p", True),
+    ],
+)
+def test_a_column_is_read_where_its_guard_holds(guard: str, reads: bool) -> None:
+    spec = f"""
+      task t(p: bool = false, q: bool = false) {{
+        in  topic: text
+        let a: text = ask "{{{{ topic }}}}" when p
+        out b: text = ask "{{{{ a }}}}" when {guard}
+        out c: text = "c"
+      }}
+      table x = seeds |> t using small"""
+    codes = [p.code for p in compile_text(SEEDS + spec, "t.synth", FOLDER).problems]
+    assert ("S0315" not in codes) == reads
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "exclude"),
+    [
+        ("p", "not p", True),
+        ("p", "q", False),
+        ("p and q", "not q", True),
+        ("p and q", "not p and not q", True),
+        ('level == "low"', 'level == "high"', True),
+        ('level != "low"', 'level == "low"', True),
+        ('level != "low"', 'level != "high"', True),
+        ('tone == "a"', 'tone == "b"', True),
+        ('tone != "a"', 'tone != "b"', False),
+        ("size == 1", "size == 2", True),
+        ("size == 1", "size != 2", False),
+    ],
+)
+def test_which_guards_exclude_each_other(one: str, other: str, exclude: bool) -> None:
+    spec = f"""
+      task t(p: bool = false, q: bool = false, level: "low" | "high" = "low",
+             tone: text = "x", size: int = 3) {{
+        out a: text = "a" when {one}
+        out a: text = "b" when {other}
+        out c: text = "{{{{ p }}}}{{{{ q }}}}{{{{ level }}}}{{{{ tone }}}}{{{{ size }}}}"
+      }}
+      table x = rows(1) |> t"""
+    codes = [p.code for p in compile_text(SEEDS + spec, "t.synth", FOLDER).problems]
+    assert ("S0303" not in codes) == exclude
