@@ -11,12 +11,13 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import platformdirs
 
 Progress = Callable[[int, int | None, str], None]
 """Called with the bytes done, the bytes in all (None: not known) and what is being done.
@@ -30,15 +31,7 @@ ABANDONED_AFTER_S = 24 * 3600  # a temporary folder this old belongs to a proces
 
 def cache_folder() -> Path:
     """`$SYNTHC_CACHE`, else the folder `synthc` where this platform keeps caches."""
-    if chosen := os.environ.get("SYNTHC_CACHE"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        parent = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        parent = Path.home() / "Library" / "Caches"
-    else:
-        parent = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(parent) / "synthc"
+    return Path(os.environ.get("SYNTHC_CACHE") or platformdirs.user_cache_dir("synthc"))
 
 
 @contextlib.contextmanager
