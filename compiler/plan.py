@@ -409,12 +409,16 @@ class Repeat(Struct, frozen=True, kw_only=True, tag="repeat", omit_defaults=True
 
 
 class Unnest(Struct, frozen=True, kw_only=True, tag="unnest"):
-    """A row for each element of a list: none for a null or an empty one (the row is dropped)."""
+    """A row for each element of a list: none for a null or an empty one (the row is dropped).
+
+    Of several lists, which are equally long, each row gets the elements at one place. `reads` are
+    named as the spec names them, `writes` the slots of their elements, in the same order.
+    """
 
     span: Span
     what: str
-    read: Ref
-    write: str
+    reads: dict[str, Ref]
+    writes: tuple[str, ...]
 
 
 class Dedup(Struct, frozen=True, kw_only=True, tag="dedup"):
@@ -565,8 +569,6 @@ def reads(op: Op) -> frozenset[str]:
     match op:
         case Embed():
             return frozenset((op.read,))
-        case Unnest():
-            return frozenset(slots(op.read))
         case Constant() | Sample() | Draw():
             return frozenset()
         case Limit():
@@ -591,12 +593,12 @@ def writes(op: Op) -> frozenset[str]:
     match op:
         case Ask():
             return frozenset((*op.writes, op.model_slot))
-        case Compute():
+        case Compute() | Unnest():
             return frozenset(op.writes)
         case Repeat():
             inner = {op.model_slot for op in asks(op.ops)}
             return frozenset((op.write, *inner))
-        case Render() | Constant() | Embed() | Sample() | Draw() | Unnest():
+        case Render() | Constant() | Embed() | Sample() | Draw():
             return frozenset((op.write,))
         case Filter() | Require() | Limit() | Dedup():
             return frozenset()

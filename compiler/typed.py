@@ -343,10 +343,9 @@ class Embed:
 
 @dataclass(frozen=True, slots=True)
 class Unnest:
-    """A row for each element of a list, in `column`."""
+    """A row for each element of lists: each is a path, and the column that its elements get."""
 
-    path: Path
-    column: str
+    lists: tuple[tuple[Path, str], ...]
     span: Span
 
 

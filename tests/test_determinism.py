@@ -64,7 +64,8 @@ def choices(base: Path) -> dict[str, Any]:
     found: dict[str, Any] = {
         "draws": rows(base, 'SELECT table_name, row_key, "column", round, value FROM synth.draws'),
         "mutations": rows(
-            base, 'SELECT table_name, row_key, "column", round, mutation, value FROM synth.mutations'
+            base,
+            'SELECT table_name, row_key, "column", round, mutation, value FROM synth.mutations',
         ),
         "calls": rows(base, 'SELECT row_key, "column", rounds, "index", request FROM synth.calls'),
     }

@@ -14,7 +14,7 @@ from synthc.compiler.check.values import assignable
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import listed
 from synthc.compiler.parse.words import FORMS, SOURCES
-from synthc.compiler.types import Field
+from synthc.compiler.types import Field, Type
 
 _EMBEDDING = "embedding"
 THIS = "this"
@@ -197,8 +197,43 @@ def _dedup(scope: Scope, node: ast.Step) -> typed.Dedup | None:
 
 def _unnest(scope: Scope, node: ast.Step) -> typed.Unnest | None:
     scope.columns_known = False
-    match node.call.arguments:
-        case (ast.Argument(None, ast.Path() as value, _, alias),):
+    lists: list[tuple[typed.Path, str]] = []
+    for argument in node.call.arguments:
+        found = _list(scope, argument, node)
+        if found is None:
+            return None
+        if any(path == found[0] for path, _ in lists):
+            scope.report(problems.SaidTwice(span=argument.span, word=str(argument.value)))
+            return None
+        lists.append(found)
+    if not lists:
+        scope.wrong("unnest", node.call.span)
+        return None
+    gone = {path[0]: name for path, name in lists if len(path) == 1}
+    types_ = {name: _element(scope, path) for path, name in lists}
+    before, scope.columns = scope.columns, {}
+    for name, type_ in before.items():  # elements stand where their list stood
+        scope.columns[gone.get(name, name)] = types_[gone[name]] if name in gone else type_
+    added = [name for path, name in lists if len(path) > 1]
+    names = [name.lower() for name in (*scope.columns, *added)]
+    for argument, (_, name) in zip(node.call.arguments, lists, strict=True):
+        if names.count(name.lower()) > 1 or len(scope.columns) < len(before):
+            owner, place = scope.owner, argument.alias.span if argument.alias else argument.span
+            scope.report(
+                problems.ColumnTwice(
+                    span=place, name=name, owner=owner, advice="name it: `… as name`"
+                )
+            )
+            return None
+    scope.columns |= {name: types_[name] for name in added}
+    scope.columns_known = True
+    return typed.Unnest(tuple(lists), node.span)
+
+
+def _list(scope: Scope, argument: ast.Argument, node: ast.Step) -> tuple[typed.Path, str] | None:
+    """A column that holds a list, and what its elements are called."""
+    match argument:
+        case ast.Argument(None, ast.Path() as value, _, alias):
             path = scope.path(value)
         case _:
             scope.wrong("unnest", node.call.span)
@@ -206,33 +241,18 @@ def _unnest(scope: Scope, node: ast.Step) -> typed.Unnest | None:
     if path is None:
         return None
     found = types.required(scope.type_of(path))
-    if isinstance(found, types.Chat):
-        found = types.MESSAGES
-    if not isinstance(found, types.ListOf):
-        scope.report(
-            problems.WrongType(
-                span=value.span,
-                what="what is unnested",
-                expected="a list",
-                found=types.name(found),
-            )
-        )
+    if not isinstance(found, types.ListOf | types.Chat):
+        what, shown = "what is unnested", types.name(found)
+        scope.report(problems.WrongType(span=value.span, what=what, expected="a list", found=shown))
         return None
-    column = alias.text if alias else path[-1]
-    if len(path) == 1:
-        # The list is gone: its elements stand in its place.
-        columns = {n: t for n, t in scope.columns.items() if n != path[0]}
-        taken, scope.columns = scope.columns, columns
-        if scope.taken(column, alias.span if alias else value.span):
-            return None
-        names = [column if name == path[0] else name for name in taken]
-        scope.columns = {name: columns.get(name, found.element) for name in names}
-    elif scope.taken(column, alias.span if alias else value.span, "name it: `… as name`"):
-        return None
-    else:
-        scope.columns[column] = found.element
-    scope.columns_known = True
-    return typed.Unnest(path, column, node.span)
+    return path, alias.text if alias else path[-1]
+
+
+def _element(scope: Scope, path: typed.Path) -> Type:
+    found = types.required(scope.type_of(path))
+    listed = types.MESSAGES if isinstance(found, types.Chat) else found
+    assert isinstance(listed, types.ListOf)
+    return listed.element
 
 
 def _draw(scope: Scope, node: ast.Step) -> typed.Draw | None:

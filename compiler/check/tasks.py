@@ -95,7 +95,9 @@ class _Checker:
         constant = parameter.name in uses.constants
         if constant and isinstance(parameter.default, typed.Sample):
             what = f"`{parameter.name}`"
-            self.report(problems.NotConstant(span=parameter.default.span, what=what))
+            advice = "give it a literal as its default"
+            place = parameter.default.span
+            self.report(problems.NotConstant(span=place, what=what, advice=advice))
         count = parameter.name in uses.counts
         if count and isinstance(parameter.default, int) and parameter.default < 0:
             what, wanted = f"the default of `{parameter.name}`, a count,", "a whole number from 0"

@@ -285,16 +285,16 @@ class Chain:
         self.sure |= {slot for ref in reads.values() for slot in plan.slots(ref)}
 
     def unnest(self, step: typed.Unnest) -> None:
-        read = self.resolve(step.path, step.span)
-        inner = types.required(self.type_of(step.path))
-        listed = types.MESSAGES if isinstance(inner, types.Chat) else inner
-        assert isinstance(listed, types.ListOf)
-        if len(step.path) == 1:
-            del self.scope[step.path[0]], self.types[step.path[0]]
-        slot = self.fresh(step.column)
-        what = f"unnest({'.'.join(step.path)})"
-        self.ops.append(plan.Unnest(span=step.span, what=what, read=read, write=slot))
-        self.scope[step.column], self.types[step.column] = slot, listed.element
+        reads = {".".join(path): self.resolve(path, step.span) for path, _ in step.lists}
+        elements = [_element(self.type_of(path)) for path, _ in step.lists]
+        for path, _ in step.lists:
+            if len(path) == 1:  # the elements take the place of the list
+                del self.scope[path[0]], self.types[path[0]]
+        writes = tuple(self.fresh(column) for _, column in step.lists)
+        what = f"unnest({', '.join(reads)})"
+        self.ops.append(plan.Unnest(span=step.span, what=what, reads=reads, writes=writes))
+        for (_, column), slot, type_ in zip(step.lists, writes, elements, strict=True):
+            self.scope[column], self.types[column] = slot, type_
 
     def draw(self, step: typed.Draw) -> None:
         fields = self.columns_of[step.table]
@@ -328,6 +328,14 @@ class Chain:
             case _:
                 labels = None
         self.ops.append(plan.Limit(span=step.span, count=step.count, per=slot, labels=labels))
+
+
+def _element(type_: Type) -> Type:
+    """The type of a list's elements."""
+    listed = types.required(type_)
+    listed = types.MESSAGES if isinstance(listed, types.Chat) else listed
+    assert isinstance(listed, types.ListOf)
+    return listed.element
 
 
 def _part(type_: Type, name: str) -> Type:

@@ -48,7 +48,7 @@ FORMS = {
     "where": 'where("length(question) > 10")',
     "select": 'select("id, question")',
     "limit": "limit(10)` or `limit(10, per = label)",
-    "unnest": "unnest(topics as topic)",
+    "unnest": "unnest(topics as topic)` or `unnest(questions as question, answers as answer)",
     "dedup": "dedup(question)",
     "draw": "draw(3, from = examples) as shots",
     "embed": "embed(question) using minilm",

@@ -92,17 +92,14 @@ class Chain:
                 case _:
                     pass
 
-    async def step(self, scope: Scope, op: plan.Op) -> None:
-        """Do one operation, or start it where the next ones do not need it.
+    async def step(self, scope: Scope, op: plan.Op, *, now: bool = False) -> None:
+        """Do one operation; unless it is to be `now`, only start it where the next ones can go on.
 
         Raises RowFailed and Dropped, as do all that follow.
         """
-        if id(op) in self._ahead:
-            scope.start(self._do(scope, op), plan.writes(op))
-        else:
-            await self._do(scope, op)
-
-    async def _do(self, scope: Scope, op: plan.Op) -> None:
+        if not now and id(op) in self._ahead:
+            scope.start(self.step(scope, op, now=True), plan.writes(op))
+            return
         try:
             await self._apply(scope, op)
         except RowFailed as failed:

@@ -219,8 +219,8 @@ class TableRun:
             if gate is None:
                 await self._chain.step(row.scope, op)
                 continue
-            await (
-                row.scope.settled(around=True)
+            await row.scope.settled(
+                around=True
             )  # a row that is counted must not fail by what came before
             if not await gate.enter(await row.number(), await self._compared(row, op)):
                 raise Dropped(gate.turned_away)
@@ -264,8 +264,7 @@ class TableRun:
     async def _fork(self, row: _Row, segment: Segment, op: plan.Unnest) -> str:
         """Send a row for each element on its way, and wait for them."""
         try:
-            value = await row.scope.value(op.read)
-            found = [] if value is None else elements(value, op.what)
+            found = _side_by_side(await row.scope.values(op.reads))
         except RowFailed as failed:
             failed.what, failed.place = failed.what or op.what, failed.place or str(op.span)
             raise
@@ -287,7 +286,7 @@ class TableRun:
         self,
         row: _Row,
         op: plan.Unnest,
-        found: Sequence[Any],
+        found: Sequence[tuple[Any, ...]],
         first: asyncio.Future[int] | None,
     ) -> Counter[str]:
         """What became of the children, of which few enough are on their way at once.
@@ -309,14 +308,25 @@ class TableRun:
                 one_ended.set()
 
         async with asyncio.TaskGroup() as children:
-            for nth, element in enumerate(found):
+            for nth, at_one_place in enumerate(found):
                 while own and self._children >= self._tools.window:
                     one_ended.clear()
                     await one_ended.wait()
                 await self._tools.journal.room()
-                scope = row.scope.child(nth + 1, {op.write: element})
+                slots = dict(zip(op.writes, at_one_place, strict=True))
+                scope = row.scope.child(nth + 1, slots)
                 own += 1
                 self._children += 1
                 child = _Row(scope, row.segment + 1, (*row.path, nth), nth, first)
                 children.create_task(walk(child))
         return statuses
+
+
+def _side_by_side(lists: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """The elements of lists, those at one place together. Raises RowFailed where they do not match."""
+    found = {name: [] if v is None else elements(v, name) for name, v in lists.items()}
+    lengths = {name: len(listed) for name, listed in found.items()}
+    if len(set(lengths.values())) > 1:
+        told = " and ".join(f"`{name}` has {length}" for name, length in lengths.items())
+        raise RowFailed("unnest", f"the lists differ in length: {told}")
+    return list(zip(*found.values(), strict=True))

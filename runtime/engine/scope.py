@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from synthc.compiler.plan import Ref
+from synthc.runtime.errors import RunError
 
 Note = tuple[Callable[[dict[str, Any]], None], dict[str, Any]]
 """A record, and what takes it into the journal once the row's end is known."""
@@ -47,9 +48,14 @@ class Scope:
         return Scope(self.row_key, slots, self, (*self.rounds, number), self.notes)
 
     async def slot(self, name: str) -> Any:
-        """The value of a slot, when it is there."""
+        """The value of a slot, when it is there. Raises RunError where nothing makes it."""
         scope = self
-        while name not in scope.slots and scope.outer:
+        while name not in scope.slots:
+            if scope.outer is None:  # a plan can be edited by hand
+                raise RunError(
+                    f"the plan is broken: nothing makes `{name}` before it is read",
+                    hint="compile the spec again",
+                )
             scope = scope.outer
         value = scope.slots[name]
         if isinstance(value, asyncio.Task):

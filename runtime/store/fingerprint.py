@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from synthc.compiler import plan
+from synthc.runtime.errors import RunError
 from synthc.runtime.ops import drawn_from, every, models
 
 _encoder = msgspec.json.Encoder(order="deterministic")
@@ -23,10 +24,18 @@ def fingerprints(
     """The fingerprint of each table, in hexadecimal.
 
     `content` gives the digest of what files hold, `models_` what each backend and embedder is by now.
-    Where things stand in the spec is no part of it: a new comment makes nothing stale.
+    Where things stand in the spec is no part of it: a new comment makes nothing stale. Raises RunError
+    where a table needs what the plan does not have, or not before it.
     """
     found: dict[str, str] = {}
     for table in plan_.tables:
+        needs = {*parents(table), *models(table.ops)}
+        if missing := sorted(needs - found.keys() - models_.keys()):
+            raise RunError(
+                f"the plan is broken: `{table.name}` needs `{missing[0]}`",
+                hint="compile the spec again",
+                span=table.span,
+            )
         made_of = [found[name] for name in parents(table)]
         if isinstance(table.source, plan.Read | plan.Files):
             made_of.append(content(table.source))

@@ -76,7 +76,7 @@ MOVES = {
     ),
     "before a loop": ('|> polish |> where("size > 3")', "require filter repeat"),
     "behind a fork": (
-        "|> select(\"[topic] AS ts, size\") |> unnest(ts as topic) |> answer |> where(\"size > 3\")",
+        '|> select("[topic] AS ts, size") |> unnest(ts as topic) |> answer |> where("size > 3")',
         "compute unnest require filter ask",
     ),
     "with the draw that it reads": (
@@ -106,7 +106,7 @@ STAYS = {
         "require ask compute filter",
     ),
     "a fork in between": (
-        "|> answer |> select(\"[topic] AS ts, size\") |> unnest(ts as t) |> where(\"size > 3\")",
+        '|> answer |> select("[topic] AS ts, size") |> unnest(ts as t) |> where("size > 3")',
         "require ask compute unnest filter",
     ),
     "the first of equals in between": (

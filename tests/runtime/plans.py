@@ -142,7 +142,7 @@ def repeat(
 
 
 def unnest(slot: str, write: str) -> plan.Unnest:
-    return plan.Unnest(span=SPAN, what="unnest", read=slot, write=write)
+    return plan.Unnest(span=SPAN, what="unnest", reads={slot: slot}, writes=(write,))
 
 
 def limit(count: int, per: str | None = None, labels: int | None = None) -> plan.Limit:

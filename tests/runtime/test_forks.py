@@ -372,8 +372,8 @@ class Loop:
                         return "dropped"
                     self.met.add((at, slots[name]))
                 case plan.Unnest():
-                    assert isinstance(op.read, str)
-                    return self.fork(key, at, op.write, slots[op.read], slots)
+                    ((read, write),) = zip(op.reads, op.writes, strict=True)
+                    return self.fork(key, at, write, slots[read], slots)
                 case _:
                     raise AssertionError(op)
         return "failed" if slots.get("failed") else "kept"
@@ -440,3 +440,27 @@ def test_any_chain_does_what_a_loop_over_all_rows_does(
         loop.rows_in,
         *(became[status] for status in ("kept", "dropped", "failed", "not_asked")),
     )
+
+
+SIDE_BY_SIDE = """
+table t = read("lists.jsonl", key = id) |> unnest(qs as q, ans as answer)
+"""
+
+
+def test_lists_are_taken_apart_side_by_side(tmp_path: Path) -> None:
+    records = [
+        {"id": 1, "qs": ["a", "b"], "ans": ["x", "y"]},
+        {"id": 2, "qs": ["c"], "ans": ["z", "z"]},
+        {"id": 3, "qs": None, "ans": []},
+        {"id": 4, "qs": None, "ans": ["z"]},
+    ]
+    lines(tmp_path, "lists.jsonl", records)
+    with serving() as server:
+        report = made(SIDE_BY_SIDE, tmp_path, server)
+    assert rows(tmp_path, "FROM t") == [(1, "a", "x"), (1, "b", "y")]
+    counts = report.tables["t"].counts()
+    assert (counts.rows_in, counts.kept, counts.dropped, counts.failed) == (5, 2, 1, 2)
+    assert column(tmp_path, "SELECT detail FROM synth.failures ORDER BY row_key") == [
+        "the lists differ in length: `qs` has 1 and `ans` has 2",
+        "the lists differ in length: `qs` has 0 and `ans` has 1",
+    ]

@@ -258,3 +258,13 @@ def test_a_cancelled_run_leaves_no_loop_behind(tmp_path: Path) -> None:
         made(spec, tmp_path, server)
         assert server.count <= 20 + 10
     assert column(tmp_path, 'SELECT len("all") FROM t') == [3] * 5
+
+
+def test_a_plan_that_is_broken_is_refused_in_words(tmp_path: Path) -> None:
+    for ops in ([COUNT], [ask("{{ x }}", "y", "x", backend="none")]):
+        with pytest.raises(RunError, match="the plan is broken"):
+            run(tmp_path, *ops, sum=INT)
+    for source in ("later", "t"):
+        spec = of(table(plan.From(COUNT.span, source), outputs={}))
+        with pytest.raises(RunError, match="the plan is broken"):
+            made(spec, tmp_path, "")
