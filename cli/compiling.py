@@ -89,7 +89,11 @@ def sound(
     path: Path, parameters: tuple[str, ...], seed: int | None, as_json: bool
 ) -> tuple[Plan, Compiled]:
     """The spec's plan, its problems shown. Ends the command where there is none."""
-    result = compiled(path, parameters, seed)
+    return accepted(compiled(path, parameters, seed), as_json)
+
+
+def accepted(result: Compiled, as_json: bool) -> tuple[Plan, Compiled]:
+    """The plan of what was compiled, likewise."""
     if result.plan is None:
         if as_json:
             print_json(_document(result))
@@ -151,14 +155,32 @@ def compile_(
 @parameter_option
 @seed_option
 @json_option
-def check(spec: Path | None, parameters: tuple[str, ...], seed: int | None, as_json: bool) -> None:
+@click.option("--github", is_flag=True, help="Annotations for a pull request, on stdout.")
+def check(
+    spec: Path | None,
+    parameters: tuple[str, ...],
+    seed: int | None,
+    as_json: bool,
+    github: bool,
+) -> None:
     """Say what is wrong with a spec, and write nothing."""
     path = spec_path(spec)
-    _, result = sound(path, parameters, seed, as_json)
+    result = compiled(path, parameters, seed)
+    if github:
+        _annotate(path, result)
+    accepted(result, as_json)
     if as_json:
         print_json(_document(result))
     elif not result.problems:
         say(f"{path.name}: no problems")
+
+
+def _annotate(path: Path, result: Compiled) -> None:
+    from synthc.compiler.diagnostics.render import as_annotation
+
+    folder = "" if path.parent == Path() else path.parent.as_posix()
+    for problem in result.problems:
+        click.echo(as_annotation(problem, folder))
 
 
 @click.command()

@@ -198,7 +198,7 @@ class _Checker:
                     span=self.parameters[name].span, name=name, column=node.name.span
                 )
             )
-        self.signature_known = self.signature_known and type_ is not None and own is not None
+        self.signature_known = self.signature_known and type_ is not None
         made = typed.Column(name, type_ or types.Text(), node.name.span, guard)
         other = next((c for c in scope.columns if c.name == name and c.type != made.type), None)
         if other is not None:
@@ -233,8 +233,7 @@ class _Checker:
         guard = (*outer, *(own or ()))
         producer = self.made(scope, node, guard)
         columns = [c for part in node.columns if (c := self.column(scope, part, guard))]
-        if len(columns) != len(node.columns) or own is None:
-            self.signature_known = self.signature_known and own is not None
+        if len(columns) != len(node.columns):
             return None
         if producer is None:
             # Its columns are known all the same; the spec has an error, so nothing will make them.

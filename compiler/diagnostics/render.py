@@ -91,6 +91,31 @@ def as_json(problem: Problem) -> dict[str, Any]:
     }
 
 
+def as_annotation(problem: Problem, folder: str) -> str:
+    """One problem as GitHub shows it beside the line of a pull request, `folder` that of the spec.
+
+    The form is that of its workflow commands; what it cannot hold is escaped as they say.
+    """
+    span = problem.span
+    place = {
+        "file": f"{folder}/{span.file}" if folder else span.file,
+        "line": str(span.line),
+        "endLine": str(span.end_line),
+        "col": str(span.column),
+        "endColumn": str(span.end_column),
+        "title": problem.code,
+    }
+    text = "\n".join(filter(None, (problem.message(), problem.label(), problem.help())))
+    shown = ",".join(f"{name}={_escaped(value, ':,')}" for name, value in place.items())
+    return f"::{problem.severity} {shown}::{_escaped(text)}"
+
+
+def _escaped(text: str, more: str = "") -> str:
+    for sign in f"%\r\n{more}":
+        text = text.replace(sign, f"%{ord(sign):02X}")
+    return text
+
+
 def explain(code: str) -> str | None:
     """The page of a code: what, why, an example, the fix. None where there is no such code."""
     problem = catalogue().get(code.upper())

@@ -13,7 +13,7 @@ from synthc.compiler.parse.words import DECLARATIONS, RESERVED
 from synthc.compiler.span import Span
 
 _SIGN = re.compile(
-    r'"""(?:"?"?[^"])*"""|"""|"(?:[^"\\\n]|\\.)*"|#[^\n]*|`[^`\n]+`'
+    r'"""(?:"{0,2}[^"])*"""|"""|"(?:[^"\\\n]|\\.)*"|#[^\n]*|`[^`\n]+`'
     r"|\$?[A-Za-z_]\w*|-?\d+(?:\.\d+)?|\|>|\S"
 )
 _PATTERN = re.compile(r"/(?:[^/\\\n]|\\.)+/[a-z]*")

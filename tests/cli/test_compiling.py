@@ -224,3 +224,18 @@ def test_explain_of_an_unknown_code_lists_them(call: Synthc) -> None:
     assert "there is no code S010\n" in done.err
     assert "S0101, S0102" in done.err
     assert call("explain", "").status == 2
+
+
+def test_annotations_for_github(folder: Path, call: Synthc) -> None:
+    (folder / "x.synth").write_text('table t = read("50%,a.csv")\ntable u = tt\n', encoding="utf-8")
+    done = call("check", "x.synth", "--github")
+    assert done.status == 1
+    first, second = done.out.splitlines()
+    assert first.startswith(
+        "::error file=x.synth,line=1,endLine=1,col=16,endColumn=27,title=S0601::"
+    )
+    assert "`50%25,a.csv`" in first
+    assert second.startswith(
+        "::error file=x.synth,line=2,endLine=2,col=11,endColumn=13,title=S0201::"
+    )
+    assert second.endswith("%0Adid you mean `t`?")
