@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -16,29 +17,38 @@ def nodes(node: Any) -> Iterator[Any]:
     if isinstance(node, tuple):
         for part in node:
             yield from nodes(part)
-    elif dataclasses.is_dataclass(node):
+        return
+    names = _parts(type(node))
+    if names is not None:
         yield node
-        for part in _parts(node).values():
-            yield from nodes(part)
+        for name in names:
+            yield from nodes(getattr(node, name))
 
 
 def rewritten(node: Node, change: Callable[[Any], Any]) -> Node:
-    """The node with `change` made to it and to every node in it, to what a node holds before it."""
+    """The node with `change` made to it and to every node in it, to what a node holds before it.
+
+    What nothing was changed in is the same object.
+    """
     if isinstance(node, tuple):
-        return tuple(rewritten(part, change) for part in node)  # pyright: ignore[reportReturnType]
-    if not dataclasses.is_dataclass(node):
+        items = tuple(rewritten(part, change) for part in node)
+        same = all(new is old for new, old in zip(items, node, strict=True))
+        return node if same else items  # pyright: ignore[reportReturnType]
+    names = _parts(type(node))
+    if names is None:
         return node
-    parts = {name: rewritten(part, change) for name, part in _parts(node).items()}
-    return change(dataclasses.replace(node, **parts))  # pyright: ignore[reportArgumentType]
+    changed: dict[str, Any] = {}
+    for name in names:
+        part = getattr(node, name)
+        new = rewritten(part, change)
+        if new is not part:
+            changed[name] = new
+    return change(dataclasses.replace(node, **changed) if changed else node)  # pyright: ignore
 
 
-def _parts(node: Any) -> dict[str, Any]:
-    """What a node holds that may be or hold nodes; of a string nothing, for its offsets are many."""
-    if isinstance(node, ast.String):
-        return {}
-    parts = {field.name: getattr(node, field.name) for field in dataclasses.fields(node)}
-    return {
-        name: part
-        for name, part in parts.items()
-        if isinstance(part, tuple) or dataclasses.is_dataclass(part)
-    }
+@functools.cache
+def _parts(kind: type) -> tuple[str, ...] | None:
+    """The fields of a kind of node, None of what is none. Of a string none: its offsets are many."""
+    if not dataclasses.is_dataclass(kind):
+        return None
+    return () if kind is ast.String else tuple(field.name for field in dataclasses.fields(kind))

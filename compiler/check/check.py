@@ -192,6 +192,7 @@ def _expect(
 def _declared(spec: ast.Spec, report: Report) -> dict[str, dict[str, Any]]:
     """The declarations by kind and name; a second of the same name is reported and left out."""
     found: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS.values()}
+    folded: dict[tuple[str, str], ast.Name] = {}
     for node in spec.declarations:
         if isinstance(node, ast.Export | ast.Test | ast.TypeAlias | ast.Use):
             continue
@@ -200,13 +201,11 @@ def _declared(spec: ast.Spec, report: Report) -> dict[str, dict[str, Any]]:
             what, wanted_ = f"the name of a {kind}", "one that means nothing else"
             shown = f"`{node.name.text}`"
             report(problems.BadValue(span=node.name.span, what=what, wanted=wanted_, found=shown))
-        first = next(
-            (d for n, d in found[kind].items() if n.lower() == node.name.text.lower()), None
-        )
-        if first is not None:
+        first = folded.setdefault((kind, node.name.text.lower()), node.name)
+        if first is not node.name:
             report(
                 problems.DuplicateDeclaration(
-                    span=node.name.span, kind=kind, name=node.name.text, first=first.name.span
+                    span=node.name.span, kind=kind, name=node.name.text, first=first.span
                 )
             )
         else:

@@ -100,6 +100,7 @@ class Binder:
         self._connection.execute("SET errors_as_json = true")
         self._connection.execute("SET enable_external_access = false")
         self._row: str | None = None
+        self._serialised = "", '{"error": true}'
         rows = self._connection.execute(
             "SELECT lower(function_name), function_type, bool_or(stability != 'CONSISTENT'),"
             " string_agg(macro_definition, ' ') FROM duckdb_functions()"
@@ -316,6 +317,8 @@ class Binder:
             return "one value is wanted, and `*` stands for all columns"
         if items[0]["alias"]:
             return f"a value needs no name here: leave out `AS {items[0]['alias']}`"
+        if "," not in text.text and ";" not in text.text:
+            return None
         alone = self._serialise(f"{_SELECT}(\n{text.text}\n)")
         if alone.get("error"):
             return "it is no value"
@@ -337,8 +340,11 @@ class Binder:
         return problems.NotRowWise(span=places.of(node), what=what) if what else None
 
     def _serialise(self, query: str) -> dict[str, Any]:
-        row = self._connection.execute("SELECT json_serialize_sql(?)", [query]).fetchone()
-        return json.loads(row[0]) if row else {"error": True}
+        """DuckDB's tree of a query. The last one is kept: it is asked for what it reads, then checked."""
+        if query != self._serialised[0]:
+            row = self._connection.execute("SELECT json_serialize_sql(?)", [query]).fetchone()
+            self._serialised = query, row[0] if row else '{"error": true}'
+        return json.loads(self._serialised[1])
 
     def _read(self, query: str, places: Places, wanted: str, report: Report) -> Node | None:
         """The one SELECT in `query` as DuckDB's own tree."""

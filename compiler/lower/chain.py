@@ -25,6 +25,7 @@ class Chain:
     `scope` says which slots a column of the table stands for at this point, `sure` which slots cannot
     be null, `counts` how often each prompt was asked and each distribution drawn from along the rows'
     way here (also in the tables they come from: a second answer to one question has another ordinal).
+    `ends` are the chains of the tables before it.
     """
 
     spec: typed.Spec
@@ -32,7 +33,7 @@ class Chain:
     scope: dict[str, Ref]
     types: dict[str, Type]
     counts: Counter[Any]
-    columns_of: Mapping[str, tuple[Field, ...]]
+    ends: Mapping[str, Chain]
     ops: list[plan.Op] = field(default_factory=list)
     sure: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
@@ -56,8 +57,7 @@ class Chain:
                 )
             case _:
                 source = table.source
-        columns_of = {name: chain.fields for name, chain in ends.items()}
-        return cls.over(source, table.source_columns, spec, counts, columns_of)
+        return cls.over(source, table.source_columns, spec, counts, ends)
 
     @classmethod
     def over(
@@ -66,7 +66,7 @@ class Chain:
         columns: tuple[Field, ...],
         spec: typed.Spec,
         counts: Counter[Any],
-        columns_of: Mapping[str, tuple[Field, ...]],
+        ends: Mapping[str, Chain],
     ) -> Chain:
         names = [column.name for column in columns]
         return cls(
@@ -75,7 +75,7 @@ class Chain:
             {name: name for name in names},
             {column.name: column.type for column in columns},
             counts,
-            columns_of,
+            ends,
             names=set(names),
         )
 
@@ -105,7 +105,7 @@ class Chain:
         text = f"WITH this AS ({this}) SELECT * FROM ({bound.text_with(self.spec.constants)}\n)"
         tables = tuple(hidden if name == THIS else name for name in bound.tables)
         source = plan.Query(step.span, text, tables, bound.fields, step.key, bound.ordered)
-        after = Chain.over(source, bound.fields, self.spec, self.counts, self.columns_of)
+        after = Chain.over(source, bound.fields, self.spec, self.counts, self.ends)
         return before, after
 
     def finish(self, table: typed.Table) -> plan.Table:
@@ -297,7 +297,7 @@ class Chain:
             self.scope[column], self.types[column] = slot, type_
 
     def draw(self, step: typed.Draw) -> None:
-        fields = self.columns_of[step.table]
+        fields = self.ends[step.table].fields
         slot = self.fresh(step.column)
         self.ops.append(
             plan.Draw(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from synthc.compiler.plan import Ref
 from synthc.runtime.errors import RunError
@@ -14,7 +14,8 @@ Note = tuple[Callable[[dict[str, Any]], None], dict[str, Any]]
 """A record, and what takes it into the journal once the row's end is known."""
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Place:
     """Where something is asked or drawn: for which row, in which rounds of its loops (from 1, the
     outermost first), and as which of several at once (from 0)."""
 

@@ -1,6 +1,7 @@
 """The grammar by itself, and that no text at all can make the parser fail."""
 
 import re
+import time
 from importlib import resources
 from pathlib import Path
 
@@ -172,3 +173,11 @@ def test_words_that_begin_like_keywords_are_names(word: str) -> None:
 def test_nothing_is_a_spec(text: str) -> None:
     spec, problems = parse(text, "t.synth")
     assert (spec.declarations, problems) == ((), [])
+
+
+def test_an_open_string_with_many_quotes_is_refused_in_time() -> None:
+    text = 'task t {\n  out x: text = ask """' + 'say "a" or "b"\n' * 200 + "}\n"
+    started = time.process_time()
+    _, problems = parse(text, "t.synth")
+    assert [problem.code for problem in problems] == ["S0102"]
+    assert time.process_time() - started < 5  # two ways to read each quote would take for ever
