@@ -43,7 +43,8 @@ def rewritten(node: Node, change: Callable[[Any], Any]) -> Node:
         new = rewritten(part, change)
         if new is not part:
             changed[name] = new
-    return change(dataclasses.replace(node, **changed) if changed else node)  # pyright: ignore
+    made: Any = dataclasses.replace(node, **changed) if changed else node  # pyright: ignore[reportArgumentType]
+    return change(made)
 
 
 @functools.cache
