@@ -433,10 +433,11 @@ class Limit(Struct, frozen=True, kw_only=True, tag="limit", omit_defaults=True):
     """Keep the first `count` rows, in row order, and ask nothing for the rest.
 
     With `per` the first `count` of each value of that slot, which has `labels` different values where
-    that is known; a row where it is null fails.
+    that is known; a row where it is null fails. `what` is what the spec calls it.
     """
 
     span: Span
+    what: str = ""
     count: int
     per: str | None = None
     labels: int | None = None

@@ -327,7 +327,10 @@ class Chain:
                 labels = 2
             case _:
                 labels = None
-        self.ops.append(plan.Limit(span=step.span, count=step.count, per=slot, labels=labels))
+        what = ".".join(step.per)
+        self.ops.append(
+            plan.Limit(span=step.span, what=what, count=step.count, per=slot, labels=labels)
+        )
 
 
 def _element(type_: Type) -> Type:

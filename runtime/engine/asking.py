@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -17,7 +17,6 @@ from synthc.runtime.engine.identity import Identity
 from synthc.runtime.engine.prompts import Prompts
 from synthc.runtime.engine.scope import Place
 from synthc.runtime.errors import RowFailed
-from synthc.runtime.store.journal import Journal
 from synthc.runtime.store.store import StoredAnswer, now
 
 
@@ -52,13 +51,58 @@ class Filled:
     reason: str = "contract"
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question as it was put, and what came of it, for who looks over the shoulder of a run.
+
+    `answer` and `reading` are None where nothing was answered: `failed` says why. `sent` is false where
+    the answer was there already.
+    """
+
+    op: plan.Ask
+    place: Place
+    reask: int
+    messages: tuple[Message, ...]
+    answer: StoredAnswer | None = None
+    reading: contracts.Reading | None = None
+    sent: bool = True
+    failed: RowFailed | None = None
+
+
+Trace = Callable[[Asked], None]
+
+
+class Calls(Protocol):
+    """Where answers are kept: what asking needs of the journal."""
+
+    @property
+    def run_id(self) -> int:
+        """The run that calls are noted under."""
+        ...
+
+    async def answers(self, digests: Sequence[bytes]) -> Sequence[StoredAnswer | Exception | None]:
+        """For each call identity its answer, if it was ever answered."""
+        ...
+
+    def call(self, digest: bytes, answer: StoredAnswer, record: dict[str, Any]) -> None:
+        """Keep an answered call."""
+        ...
+
+
 class Asker:
     """Asks for all rows of a run. Equal calls are made once: in the store, and in flight."""
 
-    def __init__(self, journal: Journal, models: dict[str, Model], prompts: Prompts) -> None:
+    def __init__(
+        self,
+        journal: Calls,
+        models: dict[str, Model],
+        prompts: Prompts,
+        trace: Trace | None = None,
+    ) -> None:
         self._journal = journal
         self._models = models
         self._prompts = prompts
+        self._trace = trace
         self._stored = Batcher[bytes, StoredAnswer | None](journal.answers)
         self._flying: dict[bytes, asyncio.Future[StoredAnswer]] = {}
 
@@ -89,8 +133,14 @@ class Asker:
         answer = None
         for reask in range(model.spec.reasks + 1):
             request = Request(tuple(messages), schema, contract=op.contract, count=count)
-            answer = await self._answer(op, model, request, place, reask)
+            asked = (op, place, reask, request.messages)
+            try:
+                answer, sent = await self._answer(op, model, request, place, reask)
+            except RowFailed as failed:
+                self._tell(*asked, failed=failed)
+                raise
             reading = contracts.read(op.contract, answer.text, count)
+            self._tell(*asked, answer=answer, reading=reading, sent=sent)
             if not reading.broken:
                 return Filled(reading.values, answer.model, reading.problems)
             messages += [
@@ -104,6 +154,10 @@ class Asker:
         failed = RowFailed("contract", "; ".join(problems))
         failed.model = answer.model
         raise failed
+
+    def _tell(self, *asked: Any, **became: Any) -> None:
+        if self._trace:
+            self._trace(Asked(*asked, **became))
 
     def _messages(
         self, op: plan.Ask, template: str | None, values: dict[str, Any]
@@ -122,26 +176,28 @@ class Asker:
 
     async def _answer(
         self, op: plan.Ask, model: Model, request: Request, place: Place, reask: int
-    ) -> StoredAnswer:
+    ) -> tuple[StoredAnswer, bool]:
+        """The answer, and whether it was sent for."""
         digest = model.identity.digest(request, place, op.ordinal)
         while flying := self._flying.get(digest):
             await asyncio.wait([flying])
             if not flying.cancelled():  # else the row that asked is gone, and this one asks
                 model.counts.from_store += 1
                 try:
-                    return flying.result()
+                    return flying.result(), False
                 except RowFailed as failed:  # each row has its own: the engine adds where it was
                     raise RowFailed(failed.reason, failed.detail) from None
         future = asyncio.get_running_loop().create_future()
         self._flying[digest] = future
         try:
             answer = await self._stored(digest)
-            if answer is not None:
-                model.counts.from_store += 1
-            else:
+            sent = answer is None
+            if answer is None:
                 answer = await self._send(op, model, request, place, reask, digest)
+            else:
+                model.counts.from_store += 1
             future.set_result(answer)
-            return answer
+            return answer, sent
         except asyncio.CancelledError:
             future.cancel()
             raise
@@ -176,7 +232,7 @@ class Asker:
             digest,
             stored,
             {
-                "run_id": self._journal.store.run_id,
+                "run_id": self._journal.run_id,
                 "table_name": place.table,
                 "row_key": place.row_key,
                 "column": op.what,

@@ -340,8 +340,6 @@ def _what(op: plan.Op) -> str:
     match op:
         case plan.Constant():
             return ""
-        case plan.Limit():
-            return op.per or ""
         case _:
             return op.what
 

@@ -234,8 +234,8 @@ class TableRun:
             case plan.Limit(per=str() as slot):
                 value = await row.scope.slot(slot)
                 if value is None:
-                    failed = RowFailed("null", f"`{slot}` is null")
-                    failed.what, failed.place = slot, str(op.span)
+                    failed = RowFailed("null", f"`{op.what}` is null")
+                    failed.what, failed.place = op.what, str(op.span)
                     raise failed
                 return _encoder.encode(value)
             case _:

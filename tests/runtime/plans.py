@@ -146,7 +146,7 @@ def unnest(slot: str, write: str) -> plan.Unnest:
 
 
 def limit(count: int, per: str | None = None, labels: int | None = None) -> plan.Limit:
-    return plan.Limit(span=SPAN, count=count, per=per, labels=labels)
+    return plan.Limit(span=SPAN, what=per or "", count=count, per=per, labels=labels)
 
 
 def dedup(*slots: str) -> plan.Dedup:
