@@ -113,7 +113,7 @@ def print_json(document: object) -> None:
 def _document(result: Compiled) -> dict[str, object]:
     from synthc.compiler.diagnostics.render import as_json
 
-    problems = [as_json(problem) for problem in result.problems]
+    problems = [as_json(problem, result.sources) for problem in result.problems]
     return {"ok": result.plan is not None, "problems": problems}
 
 

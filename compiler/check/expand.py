@@ -152,7 +152,7 @@ def _meant(node: ast.NamedType, aliases: _Aliases, report: Report) -> ast.TypeEx
     if near is None:
         return node
     known = (*NAMED, "vector[n]", *aliases)
-    report(problems.UnknownType(span=node.span, name=name, meant=near, known=known))
+    report(problems.UnknownType(span=node.span, name=name, here=near, known=known))
     return _stand_in(node.name)
 
 

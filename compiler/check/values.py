@@ -61,7 +61,7 @@ def resolve_type(expression: ast.TypeExpression, report: Report) -> Type | None:
             if meant is None and not nearest(name.text, NAMED):
                 meant = _OTHER_LANGUAGES.get(nearest(name.text, _OTHER_LANGUAGES) or "")
             known = (*NAMED, "vector[n]")
-            report(problems.UnknownType(span=span, name=name.text, meant=meant, known=known))
+            report(problems.UnknownType(span=span, name=name.text, here=meant, known=known))
             return None
         case ast.ChoiceType(values, span):
             found = tuple(v.text if isinstance(v, ast.String) else v.value for v in values)

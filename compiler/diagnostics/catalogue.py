@@ -14,11 +14,6 @@ def _thing(kind: str) -> str:
     return {"mutations": "set of mutations", "expect": "expectation"}.get(kind, kind)
 
 
-def _meant(name: str, known: tuple[str, ...]) -> str | None:
-    near = nearest(name, known)
-    return f"did you mean `{near}`?" if near else None
-
-
 # Syntax
 
 
@@ -174,8 +169,11 @@ class UnknownDeclaration(Problem):
             else f"no {_thing(self.kind)} is declared"
         )
 
+    def meant(self) -> str | None:
+        return None if self.advice else nearest(self.name, self.known)
+
     def help(self) -> str | None:
-        return self.advice or _meant(self.name, self.known)
+        return self.advice or super().help()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,8 +227,11 @@ class UnknownColumn(Problem):
     def label(self) -> str:
         return f"not among: {listed(self.known)}" if self.known else "there are no columns here"
 
+    def meant(self) -> str | None:
+        return None if self.advice else nearest(self.name, self.known)
+
     def help(self) -> str | None:
-        return self.advice or _meant(self.name, self.known)
+        return self.advice or super().help()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,13 +256,16 @@ class UnknownParameter(Problem):
     def label(self) -> str:
         return f"not among: {listed('$' + name for name in self.known)}" if self.known else ""
 
+    def meant(self) -> str | None:
+        near = nearest(self.name, self.known)
+        return f"${near}" if near and not self.advice and self.name not in self.columns else None
+
     def help(self) -> str | None:
         if self.advice:
             return self.advice
         if self.name in self.columns:
             return f"a column is written without the `$`: `{self.name}`"
-        near = nearest(self.name, self.known)
-        return f"did you mean `${near}`?" if near else f"declare it: `param {self.name}: … = …`"
+        return super().help() or f"declare it: `param {self.name}: … = …`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,7 +281,7 @@ class UnknownType(Problem):
 
     code = "S0205"
     name: str
-    meant: str | None
+    here: str | None
     known: tuple[str, ...]
 
     def message(self) -> str:
@@ -286,8 +290,8 @@ class UnknownType(Problem):
     def label(self) -> str:
         return f"not among: {listed(self.known)}"
 
-    def help(self) -> str | None:
-        return f"did you mean `{self.meant}`?" if self.meant else _meant(self.name, self.known)
+    def meant(self) -> str | None:
+        return self.here or nearest(self.name, self.known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -312,8 +316,11 @@ class UnknownArgument(Problem):
     def label(self) -> str:
         return f"not among: {listed(self.known)}" if self.known else "it takes no named arguments"
 
+    def meant(self) -> str | None:
+        return None if self.advice else nearest(self.name, self.known)
+
     def help(self) -> str | None:
-        return self.advice or _meant(self.name, self.known)
+        return self.advice or super().help()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -358,8 +365,8 @@ class UnknownSetting(Problem):
     def label(self) -> str:
         return f"not among: {listed(self.known, 30)}"
 
-    def help(self) -> str | None:
-        return _meant(self.name, self.known)
+    def meant(self) -> str | None:
+        return nearest(self.name, self.known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -583,8 +590,11 @@ class BadValue(Problem):
     def message(self) -> str:
         return f"{self.what} must be {self.wanted}, and this is {self.found}"
 
+    def meant(self) -> str | None:
+        return self.near
+
     def help(self) -> str | None:
-        return f"did you mean `{self.near}`?" if self.near else self.advice
+        return super().help() or self.advice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -745,10 +755,13 @@ class GuardWithoutParameter(Problem):
     def label(self) -> str:
         return f"parameters: {listed(self.known)}" if self.known else "it has no parameters"
 
+    def meant(self) -> str | None:
+        return None if self.column else nearest(self.name, self.known)
+
     def help(self) -> str | None:
         if self.column:
             return 'to ask for some rows only, write `where "…"` after the `ask`'
-        return _meant(self.name, self.known)
+        return super().help()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -836,7 +849,8 @@ class SetCannotSee(Problem):
             return (
                 f"let its prompts ask: `in {self.column}: {self.found}`, `{{% if {self.column} %}}`"
             )
-        return None if self.found else _meant(self.column, self.known)
+        near = None if self.found else nearest(self.column, self.known)
+        return f"did you mean `{near}`?" if near else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -967,15 +981,18 @@ class UnknownTemplateName(Problem):
     def label(self) -> str:
         return f"not among: {listed(self.known)}" if self.known else "nothing can be printed here"
 
+    def meant(self) -> str | None:
+        told = self.advice or self.further_down
+        return None if told else nearest(self.name, self.known)
+
     def help(self) -> str | None:
         if self.advice:
             return self.advice
         if self.further_down:
             return f"`{self.name}` is made further down: move its `out` or `let` above this one"
-        near = nearest(self.name, self.known)
-        if near:
-            return f"did you mean `{near}`?"
-        return f"if it is a column of the table, declare it: `in {self.name}: text`"
+        return (
+            super().help() or f"if it is a column of the table, declare it: `in {self.name}: text`"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1039,8 +1056,8 @@ class UnknownFilter(Problem):
     def message(self) -> str:
         return f"templates have no {self.kind} `{self.name}`"
 
-    def help(self) -> str | None:
-        return _meant(self.name, self.known)
+    def meant(self) -> str | None:
+        return nearest(self.name, self.known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1104,8 +1121,8 @@ class UnknownFunction(Problem):
     def message(self) -> str:
         return f"SQL has no function `{self.name}`"
 
-    def help(self) -> str | None:
-        return f"did you mean `{self.near}`?" if self.near else None
+    def meant(self) -> str | None:
+        return self.near
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1246,8 +1263,11 @@ class FileNotFound(Problem):
             return f"not among: {listed(self.known, 20)}"
         return "relative to the folder of the spec"
 
+    def meant(self) -> str | None:
+        return None if self.advice else self.near
+
     def help(self) -> str | None:
-        return self.advice or (f"did you mean `{self.near}`?" if self.near else None)
+        return self.advice or super().help()
 
 
 @dataclass(frozen=True, kw_only=True)

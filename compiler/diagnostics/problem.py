@@ -30,9 +30,14 @@ class Problem:
         """A few words beside the place."""
         return ""
 
+    def meant(self) -> str | None:
+        """What was probably meant to stand in this place; None where that cannot be told."""
+        return None
+
     def help(self) -> str | None:
         """What to do."""
-        return None
+        meant = self.meant()
+        return f"did you mean `{meant}`?" if meant else None
 
     def other(self) -> tuple[Span, str] | None:
         """The other place where two clash, and a few words beside it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -72,8 +73,11 @@ def summary(problems: Iterable[Problem]) -> str:
     return ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for word, n in counts.items())
 
 
-def as_json(problem: Problem) -> dict[str, Any]:
-    """One problem as a program reads it: file, range (from 1, the end exclusive), code, message."""
+def as_json(problem: Problem, sources: Mapping[str, str]) -> dict[str, Any]:
+    """One problem as a program reads it: file, range (from 1, the end exclusive), code, message.
+
+    Where what was meant can be told, `edit` is the text to put in the place of the range.
+    """
     span = problem.span
     other = problem.other()
     return {
@@ -82,6 +86,7 @@ def as_json(problem: Problem) -> dict[str, Any]:
             "start": {"line": span.line, "column": span.column},
             "end": {"line": span.end_line, "column": span.end_column},
         },
+        "edit": _edit(problem, sources),
         "severity": problem.severity,
         "code": problem.code,
         "message": problem.message(),
@@ -89,6 +94,17 @@ def as_json(problem: Problem) -> dict[str, Any]:
         "help": problem.help(),
         "other": {"place": str(other[0]), "label": other[1]} if other else None,
     }
+
+
+def _edit(problem: Problem, sources: Mapping[str, str]) -> str | None:
+    """What was meant, in quotes where what it takes the place of has them."""
+    meant, span = problem.meant(), problem.span
+    text = sources.get(span.file)
+    if meant is None or text is None or span.line != span.end_line:
+        return None
+    marked = text.split("\n")[span.line - 1][span.column - 1 : span.end_column - 1]
+    quoted = marked.startswith('"') and not meant.startswith('"')
+    return json.dumps(meant, ensure_ascii=False) if quoted else meant
 
 
 def as_annotation(problem: Problem, folder: str) -> str:

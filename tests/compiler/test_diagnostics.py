@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from synthc.compiler.compile import Compiled, compile_spec
+from synthc.compiler.compile import Compiled, compile_spec, compile_text
 from synthc.compiler.diagnostics.catalogue import catalogue
 from synthc.compiler.diagnostics.render import as_json, explain, render, summary
 
@@ -82,8 +82,26 @@ def test_every_code_has_its_page() -> None:
 
 
 def test_problems_for_programs() -> None:
-    problems = compiled(FOLDER / "ten_mistakes.synth").problems
-    first = as_json(problems[0])
+    result = compiled(FOLDER / "ten_mistakes.synth")
+    problems = result.problems
+    first = as_json(problems[0], result.sources)
     assert first["file"] == "ten_mistakes.synth"
     assert first["range"] == {"start": {"line": 2, "column": 19}, "end": {"line": 2, "column": 24}}
     assert summary(problems) == "10 errors"
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_what_was_meant_mends_the_mistake(path: Path) -> None:
+    """An editor that puts `edit` in the place of the range has one mistake less."""
+    result = compiled(path)
+    for problem in result.problems:
+        edit = as_json(problem, result.sources)["edit"]
+        if edit is None or problem.span.file != path.name:
+            continue
+        lines = result.sources[path.name].split("\n")
+        span = problem.span
+        line = lines[span.line - 1]
+        lines[span.line - 1] = line[: span.column - 1] + edit + line[span.end_column - 1 :]
+        mended = compile_text("\n".join(lines), path.name, path.parent)
+        left = [(p.code, p.message()) for p in mended.problems if p.span.line == span.line]
+        assert (problem.code, problem.message()) not in left, edit
