@@ -54,14 +54,19 @@ def _json_format(contract: Contract) -> str:
 
 
 def _sections_format(contract: Contract) -> str:
+    """The headings in a list, and no picture of the answer: a small model copies that."""
     sections = "\n".join(
-        f"{mark}\n({field.name}: {_words(types.required(field.type))})"
+        f"- {mark}{_what(types.required(field.type))}"
         for mark, field in zip(contract.marks, contract.fields, strict=True)
     )
     return (
-        "Answer with these headings, each on a line of its own, and nothing else. "
-        f"What belongs under each stands in parentheses:\n{sections}"
+        "Answer in sections and write nothing else. Before each section stands its heading, on a "
+        f"line of its own. The headings:\n{sections}"
     )
+
+
+def _what(type_: Type) -> str:
+    return "" if type_ == types.Text() else f" (under it: {_words(type_)})"
 
 
 def _schema_of(type_: Type) -> dict[str, Any]:
