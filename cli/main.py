@@ -12,6 +12,8 @@ from synthc.cli.compiling import check, compile_, explain
 from synthc.cli.console import Failure, say, style, visible
 from synthc.cli.gallery import tasks
 from synthc.cli.models import model
+from synthc.cli.planning import plan_
+from synthc.cli.previewing import preview
 from synthc.cli.querying import export, sql
 from synthc.cli.running import run
 from synthc.cli.starting import init
@@ -30,7 +32,20 @@ def synthc() -> None:
     """
 
 
-for command in (compile_, check, test, tasks, run, sql, export, init, explain, model):
+for command in (
+    compile_,
+    check,
+    plan_,
+    preview,
+    test,
+    tasks,
+    run,
+    sql,
+    export,
+    init,
+    explain,
+    model,
+):
     synthc.add_command(command)
 
 

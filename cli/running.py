@@ -19,7 +19,7 @@ from synthc.cli.compiling import (
     sound,
     spec_path,
 )
-from synthc.cli.console import failed, helping, usage
+from synthc.cli.console import command, failed, helping, usage
 from synthc.cli.display import Display
 
 if TYPE_CHECKING:
@@ -54,25 +54,48 @@ def run(
 ) -> None:
     """Execute a spec (compiling it first) or a plan. Run again, it continues where it was."""
     path = spec_path(spec)
-    if path.suffix == PLAN_SUFFIX:
-        if parameters or seed is not None:
-            raise usage(
-                "a plan has its parameters and its seed in it", "compile the spec with them"
-            )
-        plan = _read_plan(path)
-        sources = _sources(path, plan)
-    else:
-        plan, compiled = sound(path, parameters, seed, as_json)
-        sources = compiled.sources
-    marked = ".simulated" if simulate else ""
-    target = database or path.parent / f"{Path(plan.spec).stem}{marked}.duckdb"
-    databases.check(target)
+    plan, sources, _ = planned(path, parameters, seed, as_json)
+    target = database_of(path, plan, database, simulate)
     env = environment(path.parent)
     if fresh and target.exists():
         databases.move_aside(target)
     if limit is not None:
         limit = min(limit, MOST_ROWS)
     _execute(plan, sources, target, path.parent, env, limit, simulate, as_json)
+
+
+def planned(
+    path: Path, parameters: tuple[str, ...], seed: int | None, as_json: bool
+) -> tuple[Plan, Mapping[str, str], Plan | None]:
+    """The plan of a spec, or in a file; the texts that its places are in; of a spec, the plan before it was
+    optimised. Ends the command where there is none."""
+    if path.suffix != PLAN_SUFFIX:
+        plan, compiled = sound(path, parameters, seed, as_json)
+        return plan, compiled.sources, compiled.lowered
+    if parameters or seed is not None:
+        raise usage("a plan has its parameters and its seed in it", "compile the spec with them")
+    plan = _read_plan(path)
+    return plan, _sources(path, plan), None
+
+
+def database_of(path: Path, plan: Plan, database: Path | None, simulate: bool = False) -> Path:
+    """The database that is named, or the one beside a spec (or its plan)."""
+    marked = ".simulated" if simulate else ""
+    target = database or path.parent / f"{Path(plan.spec).stem}{marked}.duckdb"
+    databases.check(target)
+    return target
+
+
+def run_command(
+    path: Path, database: Path | None, parameters: tuple[str, ...], seed: int | None, *flags: str
+) -> str:
+    """The `synthc run` that does what another command showed."""
+    given = [word for parameter in parameters for word in ("-p", parameter)]
+    if seed is not None:
+        given += ["--seed", str(seed)]
+    if database is not None:
+        given += ["-d", str(database)]
+    return command("synthc", "run", path, *given, *flags)
 
 
 def _read_plan(path: Path) -> Plan:

@@ -23,7 +23,8 @@ DEFAULT_SEED = 42
 class Compiled:
     """A plan, or None where there are errors; what there is to say; the texts that places are in.
 
-    `parameters` names what the spec can be given, `tests` are those of its tasks.
+    `parameters` names what the spec can be given, `tests` are those of its tasks, `lowered` is the plan
+    before the optimiser saw it.
     """
 
     plan: Plan | None
@@ -31,6 +32,7 @@ class Compiled:
     sources: Mapping[str, str]
     parameters: tuple[str, ...]
     tests: tuple[Test, ...] = ()
+    lowered: Plan | None = None
 
 
 def compile_spec(
@@ -62,9 +64,9 @@ def compile_text(
     errors = tuple(problem for problem in found if problem.severity == "error")
     if checked is None or errors:
         return Compiled(None, errors, sources, parameters)
-    plan = optimise(lower(checked, name, seed))
+    lowered = lower(checked, name, seed)
     tests = tuple(lower_test(test, checked, seed) for test in checked.tests)
-    return Compiled(plan, tuple(found), sources, parameters, tests)
+    return Compiled(optimise(lowered), tuple(found), sources, parameters, tests, lowered)
 
 
 def _place(span: Span, root: str) -> tuple[bool, str, int, int]:

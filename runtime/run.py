@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from synthc.compiler import plan
-from synthc.runtime.engine.asking import AskCounts, Asker
+from synthc.runtime.engine.asking import AskCounts, Asked, Asker
 from synthc.runtime.engine.draws import Draws
 from synthc.runtime.engine.engine import WINDOW, Progress, TableRun, Tools
 from synthc.runtime.engine.prompts import Prompts
@@ -19,20 +20,33 @@ from synthc.runtime.errors import RunError, reason
 from synthc.runtime.lazy_models import LazyModels, StandIn
 from synthc.runtime.store.expectations import check
 from synthc.runtime.store.exports import export
-from synthc.runtime.store.fingerprint import Content, fingerprints, parents
+from synthc.runtime.store.fingerprint import content_of, fingerprints, parents
 from synthc.runtime.store.journal import Journal
-from synthc.runtime.store.lines import digest_of_lines, lines_of
-from synthc.runtime.store.source import digest_of, digest_of_names, files_of
+from synthc.runtime.store.lines import lines_of
+from synthc.runtime.store.source import files_of
 from synthc.runtime.store.store import Store
 
 Note = Callable[[str], None]
+
+
+class Watcher(Protocol):
+    """Who looks over the shoulder of a run."""
+
+    def asked(self, asked: Asked) -> None:
+        """Told of each question, and what came of it."""
+        ...
+
+    def dropped(self, table: str, row_key: str, op: plan.Op) -> None:
+        """Told of each row that is dropped, and where."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a plan is run. `base` is the folder its paths start from, `limit` the rows of each source.
 
-    With a `stand_in` no model is needed, and none of the settings that name one.
+    With a `stand_in` no model is needed, and none of the settings that name one. `calls` is another
+    database, where there is one, that answers are taken from and kept in; `watcher` is told of rows.
     """
 
     database: Path
@@ -40,6 +54,8 @@ class Options:
     env: Mapping[str, str]
     limit: int | None = None
     stand_in: StandIn | None = None
+    calls: Path | None = None
+    watcher: Watcher | None = None
 
 
 @dataclass(slots=True)
@@ -102,44 +118,57 @@ async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -
     reads = [table.source for table in plan_.tables if isinstance(table.source, plan.Read)]
     files = {read.path: files_of(read, options.base) for read in reads}
     lines = lines_of(plan_, options.base)
-
-    def content(source: Content) -> str:
-        match source:
-            case plan.Read(_, path):
-                return digest_of(files[path])
-            case plan.Files():
-                return digest_of_names(source, options.base)
-            case plan.Lines(path):
-                return digest_of_lines(lines[path])
-
-    marks = fingerprints(plan_, content, models.names)
+    marks = fingerprints(plan_, content_of(options.base, lines), models.names)
     for table in plan_.tables:
         report.tables[table.name] = Progress(table.name)
     simulated = options.stand_in is not None
     readable = [file for found in files.values() for file in found]
-    store = Store(options.database, readable, simulated=simulated)
+    try:
+        async with AsyncExitStack() as stack:
+            store = stack.enter_context(_noted(options.database, plan_, readable, simulated))
+            calls = store
+            if options.calls:
+                calls = stack.enter_context(
+                    _noted(options.calls, plan_, (), simulated, done="preview")
+                )
+            await stack.enter_async_context(models)
+            row_sql = RowSql()
+            stack.callback(row_sql.close)
+            journal = await stack.enter_async_context(Journal(store, calls))
+            prompts = Prompts()
+            draws = Draws(plan_.seed, lines)
+            watcher = options.watcher
+            asker = Asker(journal, models.asked, prompts, watcher.asked if watcher else None)
+            window = max([WINDOW, *(2 * backend.concurrency for backend in plan_.backends)])
+            dropped = watcher.dropped if watcher else None
+            tools = Tools(journal, asker, row_sql, prompts, draws, models.embed, window, dropped)
+            await _make_tables(plan_, options, report, tools, marks)
+            if options.limit is None:
+                await journal.do(check, store, plan_.expects)
+                await _export(plan_, options, report, journal)
+        report.notes += models.notes()
+        if simulated:
+            report.notes.append("simulated: no model was asked, and the answers mean nothing")
+    finally:
+        report.seconds = time.monotonic() - started
+
+
+@contextmanager
+def _noted(
+    database: Path,
+    plan_: plan.Plan,
+    readable: Sequence[Path],
+    simulated: bool,
+    done: str = "done",
+) -> Iterator[Store]:
+    """The store in a database, with a note of this run: it is closed when the run ends."""
+    store = Store(database, readable, simulated=simulated)
     try:
         store.start_run(plan_)
         status = "stopped"
         try:
-            async with AsyncExitStack() as stack:
-                await stack.enter_async_context(models)
-                row_sql = RowSql()
-                stack.callback(row_sql.close)
-                journal = await stack.enter_async_context(Journal(store))
-                prompts = Prompts()
-                draws = Draws(plan_.seed, lines)
-                asker = Asker(journal, models.asked, prompts)
-                window = max([WINDOW, *(2 * backend.concurrency for backend in plan_.backends)])
-                tools = Tools(journal, asker, row_sql, prompts, draws, models.embed, window)
-                await _make_tables(plan_, options, report, tools, marks)
-                if options.limit is None:
-                    await journal.do(check, store, plan_.expects)
-                    await _export(plan_, options, report, journal)
-            status = "done"
-            report.notes += models.notes()
-            if simulated:
-                report.notes.append("simulated: no model was asked, and the answers mean nothing")
+            yield store
+            status = done
         except (asyncio.CancelledError, KeyboardInterrupt):
             status = "interrupted"
             raise
@@ -147,7 +176,6 @@ async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -
             store.finish_run(status)
     finally:
         store.close()
-        report.seconds = time.monotonic() - started
 
 
 async def _export(plan_: plan.Plan, options: Options, report: Report, journal: Journal) -> None:
@@ -185,7 +213,7 @@ async def _make_tables(
         else:
             limit = None if isinstance(table.source, plan.From) else options.limit
             await TableRun(number, table, tools, progress).run(
-                by_name, options.base, limit, marks[table.name]
+                by_name, options.base, limit, marks[table.name], whole=options.limit is None
             )
         ready[table.name].set()
 

@@ -32,7 +32,10 @@ Embed = Callable[[plan.Embed], Awaitable[Batcher[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What chains work with, shared by all tables of a run."""
+    """What chains work with, shared by all tables of a run.
+
+    `dropped`, where somebody watches, is told of each row that is dropped: its table, its key, and where.
+    """
 
     journal: Journal
     asker: Asker
@@ -41,14 +44,16 @@ class Tools:
     draws: Draws
     embed: Embed
     window: int = WINDOW
+    dropped: Callable[[str, str, plan.Op], None] | None = None
 
 
 class Dropped(Exception):
-    """The row ends here, as the spec wants."""
+    """The row ends here, at an operation, as the spec wants."""
 
-    def __init__(self, status: str) -> None:
+    def __init__(self, status: str, op: plan.Op) -> None:
         super().__init__(status)
         self.status = status
+        self.op = op
 
 
 class Chain:
@@ -117,7 +122,7 @@ class Chain:
                     scope.slots[slot] = value
             case plan.Filter():
                 if not await self._holds(scope, op):
-                    raise Dropped("dropped")
+                    raise Dropped("dropped", op)
             case plan.Render():
                 values = await scope.values(op.reads)
                 scope.slots[op.write] = self._tools.prompts.render(op.template, values)
@@ -150,7 +155,7 @@ class Chain:
     def _still_wanted(self, op: plan.Op) -> None:
         """Where a limit behind is full, nothing is asked any more: the row comes too late for it."""
         if any(gate.full for gate in self._limits_behind.get(id(op), ())):
-            raise Dropped("not_asked")
+            raise Dropped("not_asked", op)
 
     # Asking
 

@@ -104,11 +104,13 @@ class TableRun:
         base: Path,
         limit: int | None,
         fingerprint: str,
+        *,
+        whole: bool,
     ) -> None:
         """Make the table and put it in place; where that ends early, what is complete of it.
 
-        Those of `tables` that it reads are there. Raises RunError (Stopped among them); cancelling it
-        keeps what was answered.
+        Those of `tables` that it reads are there. Not `whole`, it is never done. Raises RunError
+        (Stopped among them); cancelling it keeps what was answered.
         """
         store = self._tools.journal.store
         do = self._tools.journal.do
@@ -122,7 +124,7 @@ class TableRun:
         status = "partial"
         try:
             await self._feed(source)
-            status = "done" if limit is None else "partial"
+            status = "done" if whole else "partial"
         except BaseExceptionGroup as group:
             raise reason(group) from None
         finally:
@@ -179,6 +181,8 @@ class TableRun:
                     record = await self._record(row.scope)
         except Dropped as dropped:
             status = dropped.status
+            if status == "dropped" and self._tools.dropped:
+                self._tools.dropped(self._table.name, row.scope.row_key, dropped.op)
         except RowFailed as error:
             status, failed = "failed", error
         if status in ("dropped", "failed", "not_asked") and not await self._leave(row):
@@ -214,7 +218,7 @@ class TableRun:
             for limit, gate in segment.paces.get(id(op), ()):
                 value = await self._compared(row, limit) if limit else b""
                 if not await gate.wanted(await row.number(), value):
-                    raise Dropped("not_asked")
+                    raise Dropped("not_asked", op)
             gate = segment.gates.get(id(op))
             if gate is None:
                 await self._chain.step(row.scope, op)
@@ -223,7 +227,7 @@ class TableRun:
                 around=True
             )  # a row that is counted must not fail by what came before
             if not await gate.enter(await row.number(), await self._compared(row, op)):
-                raise Dropped(gate.turned_away)
+                raise Dropped(gate.turned_away, op)
 
     async def _compared(self, row: _Row, op: plan.Op) -> bytes:
         """What a gate compares rows by: equal values have equal bytes."""
@@ -269,7 +273,7 @@ class TableRun:
             failed.what, failed.place = failed.what or op.what, failed.place or str(op.span)
             raise
         if not found:
-            raise Dropped("dropped")
+            raise Dropped("dropped", op)
         first = None
         if segment.numbers:
             first = segment.numbers.first(await row.number(), len(found))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,11 +12,28 @@ import msgspec
 from synthc.compiler import plan
 from synthc.runtime.errors import RunError
 from synthc.runtime.ops import drawn_from, every, models
+from synthc.runtime.store.lines import digest_of_lines
+from synthc.runtime.store.source import digest_of, digest_of_names, files_of
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 Content = plan.Read | plan.Files | plan.Lines
+
+
+def content_of(base: Path, lines: Mapping[str, Sequence[str]]) -> Callable[[Content], str]:
+    """What gives the digest of what files hold now; `lines` are those of the files that are drawn from."""
+
+    def content(source: Content) -> str:
+        match source:
+            case plan.Read():
+                return digest_of(files_of(source, base))
+            case plan.Files():
+                return digest_of_names(source, base)
+            case plan.Lines(path):
+                return digest_of_lines(lines[path])
+
+    return content
 
 
 def fingerprints(
@@ -45,7 +63,7 @@ def fingerprints(
             if isinstance(op, plan.Sample) and isinstance(op.source, plan.Lines)
         ]
         used = [models_[name] for name in models(table.ops)]
-        parts = (plan_.seed, made_of, used, _without_places(msgspec.to_builtins(table)))
+        parts = (plan_.seed, made_of, used, without_places(msgspec.to_builtins(table)))
         found[table.name] = hashlib.blake2b(_encoder.encode(parts), digest_size=16).hexdigest()
     return found
 
@@ -62,13 +80,14 @@ def parents(table: plan.Table) -> tuple[str, ...]:
             return drawn
 
 
-def _without_places(value: Any) -> Any:
+def without_places(value: Any) -> Any:
+    """Built-in values of a plan, without where in its spec something stands."""
     if isinstance(value, dict):
         return {
-            key: _without_places(part)
+            key: without_places(part)
             for key, part in value.items()
             if key != "span" or not isinstance(part, list | tuple)  # a column can have that name
         }
     if isinstance(value, list | tuple):
-        return [_without_places(part) for part in value]
+        return [without_places(part) for part in value]
     return value

@@ -25,6 +25,8 @@ from synthc.runtime.store.store import (
     unwritable,
 )
 
+_CALLS = "synth.calls"
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -48,10 +50,12 @@ class Journal:
 
     `async with Journal(store)` commits now and then and at its end. What cannot be written is lost to
     the file, so nothing may follow it: from then on everything that is added or committed raises.
+    Calls can have a store of their own, `calls`.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, calls: Store | None = None) -> None:
         self.store = store
+        self._calls = calls or store
         self._thread = ThreadPoolExecutor(1, "store")
         self._pending: dict[str, _Pending] = {}
         self._statuses: dict[int, list[tuple[Ordinal, str, str]]] = {}
@@ -84,12 +88,17 @@ class Journal:
         except UNWRITABLE as error:
             raise unwritable(self.store.path, error) from error
 
+    @property
+    def run_id(self) -> int:
+        """The run that calls are noted under."""
+        return self._calls.run_id
+
     # Writing
 
     def call(self, digest: bytes, answer: StoredAnswer, record: dict[str, Any]) -> None:
         """Keep an answered call."""
         self._recent[digest] = answer
-        self._add("synth.calls", CALL_COLUMNS, {"digest": digest, **record})
+        self._add(_CALLS, CALL_COLUMNS, {"digest": digest, **record})
 
     def failure(self, record: dict[str, Any]) -> None:
         """Keep what a row could not have."""
@@ -159,6 +168,10 @@ class Journal:
     def _write(
         self, pending: dict[str, _Pending], statuses: dict[int, list[tuple[Ordinal, str, str]]]
     ) -> None:
+        if self._calls is not self.store and _CALLS in pending:
+            records = pending.pop(_CALLS)
+            with transaction(self._calls.connection):
+                self._calls.append(_CALLS, records.fields, records.rows)
         with transaction(self.store.connection):
             for target, records in pending.items():
                 self.store.append(target, records.fields, records.rows)
@@ -179,5 +192,5 @@ class Journal:
         """For each call identity its answer, if it was ever answered."""
         recent = [self._recent.get(digest) for digest in digests]
         missing = [d for d, known in zip(digests, recent, strict=True) if known is None]
-        stored = await self.do(self.store.answers, missing) if missing else {}
+        stored = await self.do(self._calls.answers, missing) if missing else {}
         return [known or stored.get(d) for d, known in zip(digests, recent, strict=True)]

@@ -133,7 +133,8 @@ class Store:
         )
 
     def finish_run(self, status: str) -> None:
-        """Note how the run ended, if anything can still be noted: `done`, `stopped` or `interrupted`."""
+        """Note how the run ended, if anything can still be noted: `done`, `stopped` or `interrupted`
+        (`preview`, where only its calls are kept here)."""
         with contextlib.suppress(*UNWRITABLE):
             self._connection.execute(
                 "UPDATE synth.runs SET ended_at = ?, status = ? WHERE run_id = ?",

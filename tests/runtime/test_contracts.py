@@ -612,7 +612,7 @@ def test_the_words_for_marks_name_them() -> None:
     assert contracts.output_format(ANSWER) == "Put the answer between <answer> and </answer>."
     assert "(number)" in contracts.output_format(NUMBER)
     said = contracts.output_format(SIDES)
-    assert said.endswith("\n## Positive\n(positive: text)\n## Negative\n(negative: text)")
+    assert said.endswith(":\n- ## Positive\n- ## Negative")
     for contract in (SCORES, regex_of("(.)", a=TEXT)):
         assert contracts.output_format(contract) == ""
     for contract in (PROMPT, ANSWER, SIDES, SCORES, regex_of("(.)", a=TEXT)):

@@ -274,3 +274,19 @@ def test_one_call_for_equal_prompts_also_after_a_stop(tmp_path: Path) -> None:
             connection.execute("DELETE FROM synth.tables")
         made(SURE + WRITE + TABLE, tmp_path, server)
         assert server.count == 1
+
+
+def test_a_run_with_a_limit_leaves_no_table_done_that_reads_another(tmp_path: Path) -> None:
+    topics(tmp_path, 6)
+    spec = (
+        BACKEND
+        + WRITE
+        + """
+table a = read("topics.jsonl") |> write
+table b = a |> select("n")
+"""
+    )
+    with serving() as server:
+        made(spec, tmp_path, server, limit=2)
+        made(spec, tmp_path, server)
+    assert column(tmp_path, "SELECT count(*) FROM b") == [6]
