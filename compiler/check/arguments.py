@@ -25,10 +25,12 @@ def bind_arguments(scope: Scope, node: ast.Step, task: typed.Task) -> tuple[Give
     wanted = (*parameters, *inputs)
     given: Given = {}
     sound = True
+    misnamed = False
     for argument in node.call.arguments:
         name = _name(scope.report, argument, task, wanted, given)
         if name is None:
             sound = False
+            misnamed = True
             continue
         if name in parameters:
             value = _parameter(scope, argument, parameters[name], task)
@@ -37,11 +39,13 @@ def bind_arguments(scope: Scope, node: ast.Step, task: typed.Task) -> tuple[Give
             value = _value(scope, argument.value, inputs[name], what)
         sound = sound and value is not None
         given[name] = value or typed.Given()
-    sound = _inputs(scope, node, task, given) and sound
+    # What is missing may be what an argument of another name, or of none, was meant for.
+    sound = _inputs(scope, node, task, given, quiet=misnamed) and sound
     for parameter in task.open:
         if parameter.name not in given:
             if not parameter.has_default:
-                _missing(scope, node, task, parameter.name, "parameter")
+                if not misnamed:
+                    _missing(scope, node, task, parameter.name, "parameter")
                 sound = False
             given[parameter.name] = by_default(parameter)
     return {**task.filled, **given}, sound
@@ -73,6 +77,8 @@ def _name(
             advice = f"`{task.name}` has a value for it already"
         elif name in (column.name for column in task.inputs):
             advice = f"`{name}` is an input: it is bound where `{task.name}` is a step"
+        elif name in (column.name for column in task.outputs):
+            advice = f"`{name}` is what the task makes: `{task.name} as …` gives it a name"
         report(
             problems.UnknownArgument(
                 span=argument.name.span, callee=task.name, name=name, known=wanted, advice=advice
@@ -85,7 +91,7 @@ def _name(
     return name
 
 
-def _inputs(scope: Scope, node: ast.Step, task: typed.Task, given: Given) -> bool:
+def _inputs(scope: Scope, node: ast.Step, task: typed.Task, given: Given, *, quiet: bool) -> bool:
     """Give inputs that are not given the columns of their names."""
     sound = True
     for column in task.inputs:
@@ -97,7 +103,8 @@ def _inputs(scope: Scope, node: ast.Step, task: typed.Task, given: Given) -> boo
                 sound = False
             given[column.name] = typed.Given(path=(column.name,))
         else:
-            _missing(scope, node, task, column.name, "input")
+            if not quiet:
+                _missing(scope, node, task, column.name, "input")
             sound = False
             given[column.name] = typed.Given()
     return sound
@@ -111,9 +118,18 @@ def _missing(scope: Scope, node: ast.Step, task: typed.Task, name: str, kind: An
             name=name,
             kind=kind,
             columns=tuple(scope.columns),
-            advice=_bind_part(scope, task, name) if kind == "input" else None,
+            advice=_bind_part(scope, task, name)
+            if kind == "input"
+            else _declare_input(scope, task, name),
         )
     )
+
+
+def _declare_input(scope: Scope, task: typed.Task, name: str) -> str | None:
+    """A parameter that was meant as an input: the table has a column of its name."""
+    if name not in scope.columns:
+        return None
+    return f"a column is an input, `in {name}: …`, or is given: `{task.name}({name} = {name})`"
 
 
 def _bind_part(scope: Scope, task: typed.Task, name: str) -> str | None:

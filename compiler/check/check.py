@@ -61,7 +61,9 @@ def check(
 
     def report(problem: Problem) -> None:
         match problem:
-            case problems.UnknownDeclaration() | problems.UnknownParameter():
+            case (
+                problems.UnknownDeclaration() | problems.UnknownParameter() | problems.UnknownType()
+            ):
                 follows = problem.name in broken
             case problems.UsingMissing(known=()):
                 follows = problem.kind in broken

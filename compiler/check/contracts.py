@@ -21,6 +21,14 @@ INDEX = "index"
 """The group of `lines` that says which element of the list a line is about."""
 
 _FLAGS = "ims"
+_OTHERS = {
+    **dict.fromkeys(("xml", "xpath"), 'what stands in a tag is `as tag("answer")`'),
+    **dict.fromkeys(
+        ("int", "float", "bool", "list", "object", "string", "number"),
+        "leave it out: the declared type says how the answer is read",
+    ),
+}
+"""Contracts that other tools have, and ours for them."""
 
 
 def check_contract(ask: ast.Ask, columns: Columns, *, tuple_: bool, report: Report) -> Any:
@@ -33,9 +41,10 @@ def check_contract(ask: ast.Ask, columns: Columns, *, tuple_: bool, report: Repo
     kind = node.name.text
     if kind not in CONTRACTS:
         known = tuple(CONTRACTS)
+        advice = _OTHERS.get(kind)
         report(
             problems.UnknownDeclaration(
-                span=node.name.span, kind="contract", name=kind, known=known
+                span=node.name.span, kind="contract", name=kind, known=known, advice=advice
             )
         )
         return None

@@ -153,7 +153,7 @@ def _meant(node: ast.NamedType, aliases: _Aliases, report: Report) -> ast.TypeEx
         return node
     known = (*NAMED, "vector[n]", *aliases)
     report(problems.UnknownType(span=node.span, name=name, here=near, known=known))
-    return _stand_in(node.name)
+    return replace(aliases[near], span=node.span)
 
 
 # What extends another

@@ -70,6 +70,10 @@ def missing(path: str, base: Path, span: Span, advice: str | None = None) -> Pro
     near = nearest(PurePosixPath(path).name, siblings)
     standard = path.startswith(STANDARD)
     folder = PurePosixPath(STANDARD) if standard else PurePosixPath(path).parent
+    if not near and not standard and (base / PurePosixPath(path).name).is_file():
+        folder, near = PurePosixPath(), PurePosixPath(path).name
+    if "://" in path and not advice:
+        advice = "files are read from this machine: download it first"
     known = tuple((folder / name).as_posix() for name in siblings) if standard else ()
     return problems.FileNotFound(
         span=span,
@@ -117,6 +121,9 @@ class Reader:
 
     def columns(self, path: ast.String, report: Report) -> tuple[Field, ...] | None:
         """The columns of the files that a spec reads, or None where a problem was reported."""
+        if (self._base / path.text).is_dir():
+            reason = f"it is a folder, and its files are `{path.text.rstrip('/')}/*.jsonl`"
+            return _unreadable(path.text, reason, path.span, report)
         if plan.file_format(path.text) is None:
             known = tuple(plan.FORMATS)
             report(problems.UnknownFormat(span=path.span, path=path.text, known=known))

@@ -16,6 +16,13 @@ from synthc.compiler.types import Field, Type
 
 Report = Callable[[Problem], None]
 _HOW_MANY = "how many are drawn"
+_OTHERS = {
+    **dict.fromkeys(("randint", "randrange", "range", "random"), "did you mean `uniform`?"),
+    **dict.fromkeys(("gauss", "gaussian"), "did you mean `normal`?"),
+    **dict.fromkeys(("choice", "choices"), 'values are separated by `|`: `sample "a" | "b"`'),
+    **dict.fromkeys(("file", "read"), "did you mean `lines`?"),
+}
+"""Draws that other languages have, and ours for them."""
 
 
 def check_sample(scope: TaskScope, node: ast.Sample, name: str, type_: Type) -> typed.Sample | None:
@@ -182,9 +189,14 @@ def _distribution(
     callee = str(node.function)
     if callee not in SAMPLES:
         known = tuple(SAMPLES)
+        advice = _OTHERS.get(callee.rsplit(".", maxsplit=1)[-1])
         report(
             problems.UnknownDeclaration(
-                span=node.function.span, kind="distribution", name=callee, known=known
+                span=node.function.span,
+                kind="distribution",
+                name=callee,
+                known=known,
+                advice=advice,
             )
         )
         return None

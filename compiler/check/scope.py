@@ -112,9 +112,10 @@ class Scope:
             )
         )
 
-    def wrong(self, callee: str, span: Span) -> None:
+    def wrong(self, callee: str, span: Span, form: str | None = None) -> None:
         """Report a source or step that is not called as it must be."""
-        self.report(problems.WrongCall(span=span, callee=callee, form=FORMS[callee]))
+        form = form or FORMS[callee]
+        self.report(problems.WrongCall(span=span, callee=callee, form=form))
 
     def count(self, node: ast.Call, callee: str, allowed: tuple[str, ...] = ()) -> int | None:
         """The whole number from 0 that comes first; `allowed` are the names that may follow it."""
@@ -132,6 +133,9 @@ class Scope:
                 if constant is None:
                     return None
                 number, shown = constant[0], f"`${name}` = {constant[0]}"
+            case (ast.Argument(_, value),) if callee != "draw":
+                self.wrong(callee, node.span, self._counted(callee, value))
+                return None
             case _:
                 self.wrong(callee, node.span)
                 return None
@@ -148,6 +152,16 @@ class Scope:
             )
             return None
         return number
+
+    def _counted(self, callee: str, value: ast.Value) -> str | None:
+        """How a count is written that was given in quotes, or as a parameter without its sign."""
+        match value:
+            case ast.String(text) if text.isdecimal():
+                return f"{callee}({text})"
+            case ast.Path((*_, ast.Name(name))) if name in self.known.constants:
+                return f"{callee}(${name})"
+            case _:
+                return None
 
     def constant(self, name: str, span: Span) -> tuple[Any, Type] | None:
         """The value and type of a parameter of the spec; None where there is none."""

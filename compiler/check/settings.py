@@ -32,7 +32,7 @@ def _setting(value: ast.Value) -> Any:
     """Text, or `env("NAME")`, or `env("NAME", "default")`."""
     match value:
         case ast.String(text):
-            return text
+            return BAD if _VARIABLE.fullmatch(text) else text
         case ast.Apply(ast.Path((ast.Name("env"),)), (ast.String(name),)) if name:
             return plan.Env(name)
         case ast.Apply(ast.Path((ast.Name("env"),)), (ast.String(name), ast.String(default))) if (
@@ -84,12 +84,20 @@ def _truth(value: ast.Value) -> Any:
             return BAD
 
 
+def _address(value: ast.Value) -> Any:
+    """The address of a server: without `http://` no request could be sent."""
+    found = _setting(value)
+    return BAD if isinstance(found, str) and found and not _ADDRESS.match(found) else found
+
+
+_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _MODEL = 'text in quotes, or `env("NAME")`'
+_URL = 'an address in quotes, `"http://…"`, or `env("NAME")`'
 _MANY = 10**9
 
 BACKEND: Mapping[str, tuple[str, Reader]] = {
     "protocol": (" or ".join(f'"{name}"' for name in _PROTOCOLS), _one_of(*_PROTOCOLS)),
-    "url": (_MODEL, _setting),
+    "url": (_URL, _address),
     "model": (_MODEL, _setting),
     "api_key": (_MODEL, _setting),
     "temperature": ("a number from 0 to 10", _number(0, 10)),
@@ -201,7 +209,13 @@ def _read(
             sound = False
         elif name not in known or isinstance(setting.value, tuple):
             report(
-                problems.UnknownSetting(span=span, block=block, name=name, known=(*known, *groups))
+                problems.UnknownSetting(
+                    span=span,
+                    block=block,
+                    name=name,
+                    known=(*known, *groups),
+                    advice=_other_name(kind, name),
+                )
             )
             sound = False
         else:
@@ -215,13 +229,81 @@ def _read(
                         span=setting.value.span,
                         what=f"`{name}`",
                         wanted=wanted,
-                        found=described(setting.value),
+                        found=_found(setting.value),
                         near=nearest(_word(setting.value), re.findall(r'"(\w+)"', wanted)),
+                        advice=_advice(setting.value, wanted),
                     )
                 )
             values[name] = value
             sound = sound and value is not BAD
     return (values, nested) if sound else None
+
+
+_ELSEWHERE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "backend": {
+        "url": ("base_url", "api_base", "endpoint", "host", "server", "address"),
+        "model": ("model_name", "model_id", "name", "deployment", "engine"),
+        "api_key": ("key", "token", "apikey", "secret"),
+        "attempts": ("max_retries", "retries", "retry"),
+        "timeout_s": ("timeout",),
+        "concurrency": ("max_concurrency", "parallel", "batch_size", "workers", "num_workers"),
+        "max_tokens": ("max_new_tokens", "max_length", "max_completion_tokens"),
+        "protocol": ("provider", "type", "api"),
+    },
+    "embedder": {
+        "dimensions": ("dim", "dims", "dimension", "size"),
+        "model": ("model_name", "model_id", "name"),
+    },
+    "price": {
+        "input_usd_per_mtok": ("input", "prompt", "in"),
+        "output_usd_per_mtok": ("output", "completion", "out"),
+    },
+}
+_SERVERS = ("top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
+_SERVERS += ("logit_bias", "num_ctx", "n_predict", "reasoning_effort", "response_format")
+
+
+def _other_name(kind: str, name: str) -> str | None:
+    """What a setting is called here that other tools call so."""
+    if kind == "backend" and name in _SERVERS:
+        return f"what only some servers take stands in a group: `extra {{ {name} = … }}`"
+    for ours, theirs in _ELSEWHERE.get(kind, {}).items():
+        if name in theirs:
+            return f"did you mean `{ours}`?"
+    return None
+
+
+def _found(value: ast.Value) -> str:
+    return f"`{value}` without quotes" if isinstance(value, ast.Path) else described(value)
+
+
+def _advice(value: ast.Value, wanted: str) -> str | None:
+    """How it is written, where it is the environment that was meant, a number in quotes, nothing."""
+    match value:
+        case ast.Path() if str(value) in ("None", "none", "nil", "undefined"):
+            return "leave it out"
+        case ast.Literal(None):
+            return "leave it out"
+        case ast.String(text) if wanted.startswith("a ") and re.fullmatch(r"-?\d+(\.\d+)?", text):
+            return f"a number stands without quotes: `{text}`"
+        case ast.String(text) if found := _VARIABLE.fullmatch(text):
+            return f'the environment is read with `env("{found[1] or found[2]}")`'
+        case _ if wanted not in (_MODEL, _URL):
+            return None
+        case ast.ParameterValue(name) | ast.Path((ast.Name("env" | "ENV"), ast.Name(name))):
+            return f'the environment is read with `env("{name}")`'
+        case ast.String(text):
+            return f'write `"http://{text}"`' if wanted == _URL else None
+        case ast.Path():
+            return f'text stands in quotes: `"{value}"`'
+        case ast.Apply(function, (ast.String(name) | ast.Path((ast.Name(name),)), *_)):
+            env = str(function).split(".")[-1] in ("env", "getenv", "environ", "env_var", "get")
+            return f'the environment is read with `env("{name}")`' if env else None
+        case _:
+            return None
+
+
+_VARIABLE = re.compile(r"\$\{?(?:env:)?([A-Za-z_]\w*)\}?|\{\{ *env_var\(['\"](\w+)['\"]\) *\}\}")
 
 
 def _is_not_yet(kind: str, name: str, value: ast.Value) -> bool:

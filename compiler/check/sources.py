@@ -57,8 +57,19 @@ def _no_source(scope: Scope, node: ast.Call, name: str) -> None:
             kind="source" if node.brackets else "table",
             name=name,
             known=(*known, *SOURCES) if node.brackets else known,
+            advice=_other_source(name) if node.brackets else None,
         )
     )
+
+
+def _other_source(name: str) -> str | None:
+    """What a source of other tools is here."""
+    word = name.rsplit(".", maxsplit=1)[-1]
+    if word in ("range", "seq", "generate_series"):
+        return "rows without columns come from `rows(100)`"
+    if word.startswith(("read_", "load", "scan_", "from_", "open")):
+        return 'a file is read with `read("file.jsonl")`'
+    return None
 
 
 def _query(scope: Scope, node: ast.QuerySource) -> typed.Query | None:
@@ -88,6 +99,8 @@ def _read(scope: Scope, node: ast.Call) -> plan.Read | None:
                 key = name
             case ast.Argument(ast.Name("types"), ast.RecordValue() as record) if not declared:
                 declared = record
+            case ast.Argument(ast.Name("key"), ast.String(text)) if text.isidentifier():
+                return scope.wrong("read", argument.span, f'read("file.jsonl", key = {text})')
             case _:
                 return scope.wrong("read", argument.span)
     if path is None:

@@ -229,7 +229,13 @@ class Binder:
                     span = places.at(node["query_location"], size)
                 before.append(
                     problems.UnknownDeclaration(
-                        span=span, kind="table", name=name, known=around.tables
+                        span=span,
+                        kind="table",
+                        name=name,
+                        known=around.tables,
+                        advice='`this` is what a step reads: `|> sql "SELECT … FROM this"`'
+                        if name == "this"
+                        else None,
                     )
                 )
         for problem in before:

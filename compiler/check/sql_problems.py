@@ -78,10 +78,12 @@ def binding(message: str, tree: list[Node], places: Places, around: Surroundings
     if facts.get("type") == "Table" or "Table with name" in text:
         return problems.UnknownDeclaration(span=span, kind="table", name=name, known=around.tables)
     if "Function" in facts.get("type", ""):
-        near = nearest(name, facts.get("candidates", "").split(","))
-        return problems.UnknownFunction(
-            span=places.at(offset or 0, len(name.encode())), name=name, near=near
-        )
+        candidates = facts.get("candidates", "").split(",")
+        near = nearest(name, [word.strip().removeprefix("main.") for word in candidates])
+        span = places.at(offset or 0, len(name.encode()))
+        if places.shown(offset or 0, len(name.encode())).lower() != name.lower():
+            span = places.find(name)  # `column.function()`
+        return problems.UnknownFunction(span=span, name=name, near=near)
     if "ermission" in message[:12] or "disabled" in text:
         return problems.ForbiddenSql(span=span, what="read or write files")
     return _misfit(text, span)
@@ -118,6 +120,12 @@ def _column(
         span = places.at(offset + in_quotes, len(name.encode()))
         if not in_quotes and places.shown(offset, len(name.encode())).lower() != name.lower():
             span = places.at(offset, _where(facts)[1])
+    advice = around.meant(name, quoted=in_quotes)
+    compared = offset is not None and re.search(
+        r"(=|<>|\blike|\(')\s*$", places.shown(0, offset), re.IGNORECASE
+    )
+    if advice is None and compared and not nearest(name, around.columns):
+        advice = f"text stands in single quotes in SQL: `'{name}'`"
     known = tuple(around.columns) or tuple(
         part.strip() for part in facts.get("candidates", "").split(",") if part.strip()
     )
@@ -126,7 +134,7 @@ def _column(
         owner=around.owner,
         name=name,
         known=known,
-        advice=around.meant(name, quoted=in_quotes),
+        advice=advice,
     )
 
 
@@ -160,7 +168,9 @@ def _misfit(text: str, span: Span) -> Problem:
         advice = f"did you mean `{near[1]}`?" if near else None
         reason = f"SQL has no type `{found[1]}`"
         return problems.SqlDoesNotFit(span=span, reason=reason, advice=advice)
-    reason = text.split("\n", maxsplit=1)[0].rstrip(".! ").replace('"', "`").replace("'", "`")
+    reason = text.split("\n", maxsplit=1)[0].rstrip(".! ")
+    reason = re.sub(r'"([^"]*)" ?\. ?"?([^" )]*)"?', r"\1.\2", reason)  # no quotes within quotes
+    reason = re.sub(r"[\"']+", "`", reason)
     return problems.SqlDoesNotFit(span=span, reason=reason[:1].lower() + reason[1:])
 
 
@@ -186,21 +196,48 @@ def reading(facts: dict[str, Any], places: Places, wanted: str) -> Problem:
     length = int(str(facts.get("location", "[0,1]")).strip("[]").split(",")[-1])
     if places.size == 0 or "selection list" in message:
         return problems.SqlSyntax(span=places.whole, reason="it is empty", wanted=wanted)
+    text = places.shown(0, places.size)
+    if wanted != "query" and "&&" in text:
+        reason, advice = "`&&` is no word of SQL", "write `AND`"
+        span = places.find("&&")
+        return problems.SqlSyntax(span=span, reason=reason, wanted=wanted, advice=advice)
+    if wanted != "query" and (word := re.match(r"\s*(SELECT|WHERE)\b", text, re.IGNORECASE)):
+        first = word[1]
+        span = places.find(first)
+        advice = f"leave `{first}` out: `{text[word.end() :].strip()}`"
+        reason = f"`{first}` has no place in it"
+        return problems.SqlSyntax(span=span, reason=reason, wanted=wanted, advice=advice)
     if "end of input" in message or offset >= places.size:
         span = places.at(places.size - 1, 1)
-        return problems.SqlSyntax(span=span, reason="it ends too early", wanted=wanted)
+        bare = re.sub(r"'[^']*'", "", text)
+        advice = "a `)` is missing" if bare.count("(") > bare.count(")") else None
+        return problems.SqlSyntax(
+            span=span, reason="it ends too early", wanted=wanted, advice=advice
+        )
     reason = message.replace("\n", " ").rstrip(".! ")
+    advice = None
     for pattern, shown in _REASONS:
         if found := re.match(pattern, reason):
             reason = found.expand(shown)
             break
     else:
         reason = reason[:1].lower() + reason[1:].replace('"', "`")
-    advice = None
     if "single quotes" in reason:
         advice = "a quote inside of text is written twice: `'it''s'`"
+    advice = advice or _habit(places.shown(offset, 5), places.shown(0, offset))
     span = places.at(offset, max(1, length))
     return problems.SqlSyntax(span=span, reason=reason, wanted=wanted, advice=advice)
+
+
+def _habit(found: str, before: str) -> str | None:
+    """What is written otherwise in other languages."""
+    if found.startswith("{"):
+        return "SQL is no template: columns and tables stand by their names, parameters as `$name`"
+    if found.lower().startswith("none"):
+        return "SQL's word is `NULL`"
+    if re.search(r"\bTOP\s*$", before, re.IGNORECASE):
+        return "how many rows are wanted stands at the end: `LIMIT 10`"
+    return None
 
 
 def clause(query: str, places: Places, wanted: str) -> Problem:
@@ -214,6 +251,8 @@ def clause(query: str, places: Places, wanted: str) -> Problem:
             offset = len(query[: match.start()].encode())
             reason = f"`{word}` has no place in it"
             advice = 'a whole query is a table: `table t = sql "SELECT …"`'
+            if word == "LIMIT":
+                advice = "the first rows are taken by a step: `|> limit(10)`"
             return problems.SqlSyntax(
                 span=places.at(offset, len(word)), reason=reason, wanted=wanted, advice=advice
             )

@@ -56,15 +56,43 @@ def _no_step(scope: Scope, node: ast.Call, callee: str) -> None:
     else:
         steps = tuple(name for name in FORMS if name not in SOURCES)
         near = str(node.callee.names[0].text)
+        advice = (
+            f"did you mean `{near}`?" if near in scope.known.tasks else _other_step(scope, callee)
+        )
         scope.report(
             problems.UnknownDeclaration(
                 span=node.callee.span,
                 kind="task or step",
                 name=callee,
                 known=(*scope.known.tasks, *steps),
-                advice=f"did you mean `{near}`?" if near in scope.known.tasks else None,
+                advice=advice,
             )
         )
+
+
+_SQL_STEP = 'it takes all rows at once: `|> sql "SELECT … FROM this'
+_STEPS_OF_OTHERS = {
+    **dict.fromkeys(("filter", "keep"), 'rows are kept by `where("…")`'),
+    **dict.fromkeys(("map", "apply", "transform"), "a task is a step by its own name: `|> task`"),
+    **dict.fromkeys(("head", "take", "top", "first"), "the first rows are taken by `limit(10)`"),
+    **dict.fromkeys(("explode", "flatten", "expand"), "lists are taken apart by `unnest(x as y)`"),
+    **dict.fromkeys(("distinct", "unique", "drop_duplicates"), "equal rows go by `dedup(column)`"),
+    **dict.fromkeys(("mutate", "with_columns", "assign", "rename"), 'columns: `select("*, …")`'),
+    **dict.fromkeys(("order_by", "sort", "orderby", "sort_by"), f'{_SQL_STEP} ORDER BY …"`'),
+    **dict.fromkeys(("group_by", "groupby", "aggregate", "reduce"), f'{_SQL_STEP} GROUP BY …"`'),
+    **dict.fromkeys(("join", "merge", "union", "concat"), f'{_SQL_STEP} JOIN …"`'),
+    **dict.fromkeys(("export", "save", "write"), 'files: `export table to "file.parquet"`'),
+}
+"""Steps that other tools have, and how it is done here."""
+
+
+def _other_step(scope: Scope, callee: str) -> str | None:
+    if callee in scope.known.tables:
+        return f"`{callee}` is a table: a table stands first, and SQL joins several"
+    base = callee.split(".", maxsplit=1)[0]
+    if "." in callee and base in ("evol", "chat", "embedding", "score"):
+        return f'its file must be used: `use "std/{base}"`'
+    return _STEPS_OF_OTHERS.get(callee.rsplit(".", maxsplit=1)[-1])
 
 
 def check_names_only(scope: Scope, node: ast.Step | ast.SqlStep) -> None:
@@ -88,8 +116,29 @@ def _sql_text(scope: Scope, node: ast.Step, callee: str) -> ast.String | None:
         case (ast.Argument(None, ast.String() as text),):
             return text
         case _:
-            scope.wrong(callee, node.call.span)
+            words = _words(node.call.arguments) if callee == "select" else None
+            scope.wrong(
+                callee, node.call.span, f'{callee}("{", ".join(words)}")' if words else None
+            )
             return None
+
+
+def _words(arguments: tuple[ast.Argument, ...]) -> list[str] | None:
+    """The columns that were meant, in quotes, without them or in a list; None where others stand there."""
+    found: list[str] = []
+    for argument in arguments:
+        values = (
+            argument.value.items if isinstance(argument.value, ast.ListValue) else [argument.value]
+        )
+        for value in values:
+            match value:
+                case ast.String(text) if text.isidentifier():
+                    found.append(text)
+                case ast.Path():
+                    found.append(str(value))
+                case _:
+                    return None
+    return found or None
 
 
 def _where(scope: Scope, node: ast.Step) -> typed.Where | None:
@@ -125,7 +174,8 @@ def _embed(scope: Scope, node: ast.Step) -> typed.Embed | None:
         case (ast.Argument(None, ast.Path() as value),):
             path = scope.path(value)
         case _:
-            scope.wrong("embed", node.call.span)
+            words = _words(node.call.arguments) or []
+            scope.wrong("embed", node.call.span, f"embed({words[0]})" if len(words) == 1 else None)
             return None
     embedder = scope.using(node, "embedder", tuple(scope.known.embedders))
     if path is None or embedder is None:
@@ -159,6 +209,9 @@ def _limit(scope: Scope, node: ast.Step) -> typed.Limit | None:
             if path is None or not _is_label(scope, path, value):
                 return None
             return typed.Limit(count, path, node.span)
+        case (ast.Argument(_, ast.String(text)),) if text.isidentifier():
+            scope.wrong("limit", node.call.span, f"limit({count}, per = {text})")
+            return None
         case _:
             scope.wrong("limit", node.call.span)
             return None
@@ -183,7 +236,8 @@ def _dedup(scope: Scope, node: ast.Step) -> typed.Dedup | None:
     paths: list[typed.Path] = []
     for argument in node.call.arguments:
         if argument.name or argument.alias or not isinstance(argument.value, ast.Path):
-            scope.wrong("dedup", node.call.span)
+            words = _words(node.call.arguments)
+            scope.wrong("dedup", node.call.span, f"dedup({', '.join(words)})" if words else None)
             return None
         path = scope.path(argument.value)
         if path is None:
@@ -235,6 +289,9 @@ def _list(scope: Scope, argument: ast.Argument, node: ast.Step) -> tuple[typed.P
     match argument:
         case ast.Argument(None, ast.Path() as value, _, alias):
             path = scope.path(value)
+        case ast.Argument(None, ast.String(text), _, ast.Name() as alias) if text.isidentifier():
+            scope.wrong("unnest", node.call.span, f"unnest({text} as {alias.text})")
+            return None
         case _:
             scope.wrong("unnest", node.call.span)
             return None

@@ -44,6 +44,16 @@ class Uses:
     """What is made in loops, and known only there."""
 
 
+_SPELT = {
+    "None": "null",
+    "none": "null",
+    "NULL": "null",
+    "nil": "null",
+    "True": "true",
+    "False": "false",
+}
+
+
 class TaskScope:
     """The names that a producer sees. A loop has a scope of its own, made of the one around it."""
 
@@ -61,6 +71,7 @@ class TaskScope:
         self.parameters = parameters
         self.binder = binder
         self.later = later
+        self.making: frozenset[str] = frozenset()
         self.uses = Uses()
         self.cases = Cases(parameters)
         self.columns: list[typed.Column] = []
@@ -125,6 +136,9 @@ class TaskScope:
                     problem = problems.GuardedOff(span=problem.span, name=name, guards=guards)
                 elif isinstance(problem, problems.UnknownTemplateName) and self._no_value(name):
                     problem = dataclasses.replace(problem, advice=self._no_value(name))
+                elif name in self.making:
+                    advice = f"`{name}` is what is made here: it cannot read itself"
+                    problem = dataclasses.replace(problem, advice=advice)
                 elif name in self.uses.inside:
                     advice = f"`{name}` is known only inside of its loop"
                     problem = dataclasses.replace(problem, advice=advice)
@@ -151,6 +165,12 @@ class TaskScope:
             advice = (
                 f"a parameter is written with a `$`: `${name}`" if name in self.values else None
             )
+            if name in self.known.mutations:
+                advice = f"a prompt of a set is drawn with `ask one of {name}`"
+            elif name in _SPELT:
+                advice = f"did you mean `{_SPELT[name]}`?"
+            elif not name.isidentifier():
+                advice = 'text stands in double quotes: `"…"`'
             self.report(
                 problems.UnknownColumn(
                     span=path.span,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 
 from synthc.compiler import ast, typed, types
@@ -85,7 +86,18 @@ class _Checker:
         for kind, things in (("input", inputs), ("parameter", self.parameters.values())):
             for thing in things:
                 if thing.name not in used:
-                    self.report(problems.Unused(span=thing.span, kind=kind, name=thing.name))
+                    advice = self.printed_otherwise(thing.name)
+                    self.report(
+                        problems.Unused(span=thing.span, kind=kind, name=thing.name, advice=advice)
+                    )
+
+    def printed_otherwise(self, name: str) -> str | None:
+        """How a template prints a name that one of the task prints as other languages do."""
+        sign = rf"\$?\{{ ?{name} ?\}}|\${name}\b|%\({name}\)s|<%= ?{name} ?%>|<{name}>|\[{name}\]"
+        for part in nodes(self.node.produces):
+            if isinstance(part, ast.String) and (found := re.search(sign, part.text)):
+                return f"`{found[0]}` does not print it: `{{{{ {name} }}}}` does"
+        return None
 
     # Parameters
 
@@ -231,7 +243,9 @@ class _Checker:
         own = guards.resolve(node.guard, self.parameters, self.names(scope), self.report)
         self.guarded(node.guard)
         guard = (*outer, *(own or ()))
+        scope.making = frozenset(part.name.text for part in node.columns)
         producer = self.made(scope, node, guard)
+        scope.making = frozenset()
         columns = [c for part in node.columns if (c := self.column(scope, part, guard))]
         if len(columns) != len(node.columns):
             return None
@@ -239,7 +253,9 @@ class _Checker:
             # Its columns are known all the same; the spec has an error, so nothing will make them.
             asks = any(isinstance(part, ast.Ask) for part in nodes(node.producer))
             contract = typed.Contract("json")
-            producer = typed.Ask("", None, None, contract, ()) if asks else typed.Constant(None)
+            named = isinstance(node.producer, ast.Ask) and node.producer.backends
+            backend = "?" if named else None
+            producer = typed.Ask("", None, backend, contract, ()) if asks else typed.Constant(None)
         public = node.keyword == "out"
         return typed.Produce(public, tuple(columns), producer, node.span, guard)
 
@@ -276,9 +292,12 @@ class _Checker:
                 return typed.Copy(parameter) if parameter else None
             case ast.Apply(function, _, span):
                 name = str(function)
+                last = function.names[-1].text
                 form = SAMPLES.get(name, f'sql "{name}(…)"')
-                if name in ("random", "choice", "choose", "choices", "one_of"):
+                if last in ("random", "choice", "choose", "choices", "one_of"):
                     form = 'sample "a" | "b"'
+                elif last in ("llm", "prompt", "generate", "complete", "chat", "gpt", "model"):
+                    form = 'ask "…"'
                 self.report(problems.WrongCall(span=span, callee=name, form=form))
                 return None
             case other if len(node.columns) != 1:

@@ -101,9 +101,28 @@ def _unreadable(text: str, tokens: list[_Token], error: TemplateSyntaxError) -> 
         return Unreadable(at, length, f"a value is missing before {_named(found[1])}")
     if found := re.match(r"expected token '(.+)', got '(.+)'", message):
         reason = f"expected {_named(found[1])}, found {_named(found[2])}"
-        return Unreadable(at, length, reason)
+        return Unreadable(at, length, reason, _habit(text, at, found[2]))
     reason = message[:1].lower() + message[1:].replace("'", "`")
     return Unreadable(at, length, reason)
+
+
+def _habit(text: str, at: int, found: str) -> str | None:
+    """What is written otherwise in other template languages, in Python and in SQL."""
+    begin = max(text.rfind("{{", 0, at), text.rfind("{%", 0, at))
+    before, after = text[begin:at].rstrip(), text[at:]
+    if before.endswith(("{{", "{{'", '{{"')) or re.match(r"\{\{-?\s*[\"'][^\"']*[\"']$", before):
+        return (
+            "braces of JSON that are meant as text are single: `{`, `}`" if found == ":" else None
+        )
+    if before.endswith("else") and found == "if":
+        return "write `elif`"
+    if found == "=" and "set" not in before:
+        return "write `==`"
+    if found == ":" and re.search(r"\|\s*\w+$", before):
+        return 'what a filter is given stands in brackets: `join(", ")`'
+    if found == "|" or (found == "name" and after.startswith("|")):
+        return "texts are joined by `~`"
+    return None
 
 
 def _named(token: str) -> str:
@@ -144,5 +163,7 @@ def _wrong_tag(text: str, tokens: list[_Token], at: int, message: str) -> Unread
         inner = f": what is open is `{{% {open_tags[-1][1]} %}}`" if open_tags else ""
         return Unreadable(at, len(tag), f"`{{% {tag} %}}` belongs to nothing here{inner}")
     near = nearest(tag, _TAGS)
+    if tag.startswith("end") and open_tags:
+        near = f"end{open_tags[-1][1]}"
     advice = f"did you mean `{near}`?" if near else "to print a value, write `{{ … }}`"
     return Unreadable(at, len(tag), f"there is no tag `{tag}`", advice)

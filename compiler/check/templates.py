@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from jinja2 import nodes
@@ -20,6 +21,18 @@ OUTPUT_FORMAT = "output_format"
 # What Jinja brings of its own, less what is random, makes no prompt or reaches into Python.
 GLOBALS = ("range", "dict", "namespace")
 _REMOVED = ("random", "attr")
+_FUNCTIONS = {
+    "len": "a length is written `{{ name | length }}`",
+    "str": "a value is printed as text by itself",
+    "enumerate": "the number of a turn is `loop.index`",
+    "loop": "`loop` is known between `{% for … %}` and `{% endfor %}`",
+    "sorted": "a list is sorted by `{{ name | sort }}`",
+    "ref": "a template sees the columns of its task, and no tables",
+    **dict.fromkeys(
+        ("now", "today", "datetime"), 'give it as a parameter: `param today: text = "…"`'
+    ),
+    **dict.fromkeys(("env", "env_var"), "give it as a parameter of the spec"),
+}
 _ASKS_FIRST = ("default", "d")
 _NEVER_NULL = ("string", "number", "integer", "float", "boolean", "mapping", "sequence", "iterable")
 
@@ -216,8 +229,19 @@ class _Visitor:
                     name=name,
                     known=known,
                     further_down=name in self.later,
+                    advice=self.habit(node),
                 )
             )
+
+    def habit(self, node: nodes.Name) -> str | None:
+        """What is meant by a name that other languages have, and templates do not."""
+        if node.name in _FUNCTIONS:
+            return _FUNCTIONS[node.name]
+        text = self.template.text
+        part = re.match(rf"{re.escape(node.name)}\s*\.\s*(\w+)", text[node.lineno :])
+        if part and part[1] in self.scope:
+            return f"a column stands by its own name: `{part[1]}`"
+        return None
 
     def not_null(self, node: nodes.Node, local: _Local, safe: _Safe) -> None:
         """Report a column, or a part of one, that can be null here."""

@@ -69,6 +69,10 @@ def resolve_type(expression: ast.TypeExpression, report: Report) -> Type | None:
                 wanted, mixed = "all text or all numbers", "a mixture"
                 report(problems.BadValue(span=span, what="a choice", wanted=wanted, found=mixed))
                 return None
+            if twice := [value for at, value in enumerate(found) if value in found[:at]]:
+                word = f'"{twice[0]}"' if isinstance(twice[0], str) else str(twice[0])
+                report(problems.SaidTwice(span=span, word=word))
+                return None
             return types.Choice(tuple(v for v in found if v is not None))
         case ast.ListType(element, size, span):
             if size is not None:
@@ -80,6 +84,7 @@ def resolve_type(expression: ast.TypeExpression, report: Report) -> Type | None:
                             what="a type with a size",
                             wanted="`vector[n]` with n from 1",
                             found=f"`{_written(expression)}`",
+                            advice=None if vector else "a list has no size: `text[]`",
                         )
                     )
                     return None
@@ -165,6 +170,9 @@ def resolve_value(value: ast.Value, type_: Type, what: str, report: Report) -> t
             wanted=wanted(type_),
             found=described(value),
             near=_near(value, found, type_),
+            advice=f"what may be null is declared `{types.name(types.maybe(type_))}`"
+            if found is None and not types.nullable(type_)
+            else None,
         )
     )
     return None

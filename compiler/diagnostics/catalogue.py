@@ -68,7 +68,7 @@ class Unclosed(Problem):
     closing: str
 
     def message(self) -> str:
-        what = "string" if '"' in self.opening else "block"
+        what = {"{": "block", "(": "bracket", "[": "bracket"}.get(self.opening, "string")
         return f"this {what} is opened with `{self.opening}` and never closed"
 
     def label(self) -> str:
@@ -358,6 +358,7 @@ class UnknownSetting(Problem):
     block: str
     name: str
     known: tuple[str, ...]
+    advice: str | None = None
 
     def message(self) -> str:
         return f"{self.block} has no setting `{self.name}`"
@@ -366,7 +367,10 @@ class UnknownSetting(Problem):
         return f"not among: {listed(self.known, 30)}"
 
     def meant(self) -> str | None:
-        return nearest(self.name, self.known)
+        return None if self.advice else nearest(self.name, self.known)
+
+    def help(self) -> str | None:
+        return self.advice or super().help()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -457,7 +461,9 @@ class MissingArgument(Problem):
         return f"the columns here are: {listed(self.columns)}"
 
     def help(self) -> str | None:
-        near = nearest(self.name, self.columns) or (self.columns[0] if self.columns else "…")
+        near = nearest(self.name, self.columns) or (
+            self.columns[0] if len(self.columns) == 1 else "…"
+        )
         value = "…" if self.kind == "parameter" else near
         return self.advice or f"bind it: `{self.task}({self.name} = {value})`"
 
@@ -613,6 +619,10 @@ class MissingSetting(Problem):
 
     def message(self) -> str:
         return f"{self.block} needs the setting `{self.name}`"
+
+    def help(self) -> str | None:
+        value = "384" if self.name == "dimensions" else '"…"'
+        return f"add it: `{self.name} = {value}`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -908,6 +918,8 @@ class BadPattern(Problem):
         return self.reason
 
     def help(self) -> str | None:
+        if not self.reason.startswith("RE2"):
+            return None
         return "patterns are those of RE2: no look-around, no back-references"
 
 
@@ -1036,6 +1048,9 @@ class UnsafeTemplate(Problem):
 
     def message(self) -> str:
         return f"a template may not use {self.what}"
+
+    def help(self) -> str | None:
+        return 'a prompt of a file is `ask file("…")`' if self.what == "other files" else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1374,9 +1389,13 @@ class Unused(Problem):
     severity = "warning"
     kind: str
     name: str
+    advice: str | None = None
 
     def message(self) -> str:
         return f"the {_thing(self.kind)} `{self.name}` is never used"
+
+    def help(self) -> str | None:
+        return self.advice
 
 
 def catalogue() -> dict[str, type[Problem]]:
