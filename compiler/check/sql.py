@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -92,6 +93,32 @@ def _constant(value: Any) -> str:
             return "'" + json.dumps(value).replace("'", "''") + "'"
 
 
+@functools.cache
+def _functions() -> tuple[set[str], set[str], set[str]]:
+    """The functions that are volatile, that sum up rows, and that make several of one.
+
+    DuckDB takes longer to list them than for all else here, and says the same each time.
+    """
+    with duckdb.connect(":memory:") as connection:
+        rows = connection.execute(
+            "SELECT lower(function_name), function_type, bool_or(stability != 'CONSISTENT'),"
+            " string_agg(macro_definition, ' ') FROM duckdb_functions()"
+            " WHERE function_type IN ('scalar', 'aggregate', 'macro') GROUP BY ALL"
+        ).fetchall()
+    volatile = {name for name, _, is_volatile, _ in rows if is_volatile} - {"error"}
+    volatile |= {*_CLOCK, *_CLOCK_WORDS}
+    aggregates = {name for name, kind, _, _ in rows if kind == "aggregate"}
+    unnests = {"unnest"}
+    for name, _, _, macro in rows:
+        called = set(re.findall(r"(\w+)\"?\(", macro or "")) | {*_CLOCK_WORDS} & set(
+            re.findall(r"\w+", macro or "")
+        )
+        for kind in (volatile, aggregates, unnests):
+            if called & kind:
+                kind.add(name)
+    return volatile, aggregates, unnests
+
+
 class Binder:
     """An in-memory DuckDB that knows the spec's tables by their columns, and holds no rows."""
 
@@ -101,22 +128,7 @@ class Binder:
         self._connection.execute("SET enable_external_access = false")
         self._row: str | None = None
         self._serialised = "", '{"error": true}'
-        rows = self._connection.execute(
-            "SELECT lower(function_name), function_type, bool_or(stability != 'CONSISTENT'),"
-            " string_agg(macro_definition, ' ') FROM duckdb_functions()"
-            " WHERE function_type IN ('scalar', 'aggregate', 'macro') GROUP BY ALL"
-        ).fetchall()
-        self._volatile = {name for name, _, volatile, _ in rows if volatile} - {"error"}
-        self._volatile |= {*_CLOCK, *_CLOCK_WORDS}
-        self._aggregates = {name for name, kind, _, _ in rows if kind == "aggregate"}
-        self._unnests = {"unnest"}
-        for name, _, _, macro in rows:
-            called = set(re.findall(r"(\w+)\"?\(", macro or "")) | {*_CLOCK_WORDS} & set(
-                re.findall(r"\w+", macro or "")
-            )
-            for kind in (self._volatile, self._aggregates, self._unnests):
-                if called & kind:
-                    kind.add(name)
+        self._volatile, self._aggregates, self._unnests = _functions()
 
     def define(self, table: str, fields: tuple[Field, ...]) -> None:
         """Make a spec's table known. Raises nothing: names were checked to differ."""

@@ -113,6 +113,9 @@ class Place:
             accepted = set(error.accepts or ())
             if error.token.type != "$END":
                 at, found = error.token.start_pos or 0, str(error.token)
+                # A keyword may be only the beginning of the word that stands there: `as` of `ask`.
+                if word := re.match(r"[A-Za-z_]\w*", text[at:]):
+                    found = word.group()
         elif isinstance(error, UnexpectedCharacters):
             at = error.pos_in_stream
             found = _stretch(text, at)
