@@ -10,6 +10,7 @@ import click
 
 from synthc.cli.compiling import check, compile_, explain
 from synthc.cli.console import Failure, say, style, visible
+from synthc.cli.formatting import fmt
 from synthc.cli.gallery import tasks
 from synthc.cli.models import model
 from synthc.cli.planning import plan_
@@ -42,6 +43,7 @@ for command in (
     run,
     sql,
     export,
+    fmt,
     init,
     explain,
     model,

@@ -1,0 +1,1 @@
+"""Text → the same spec in the one layout."""
