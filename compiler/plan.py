@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
@@ -91,6 +93,15 @@ class Read(Struct, frozen=True, tag="read"):
     path: str
     columns: tuple[Field, ...]
     key: str | None
+
+
+STANDARD = "std/"
+"""How the path of a file of the standard library starts; a folder of that name is `./std/`."""
+
+
+def located(path: str, base: Path) -> Path | Traversable:
+    """Where the file of a path lies: in the package for the standard library, else in the folder `base`."""
+    return resources.files("synthc.specs") / path if path.startswith(STANDARD) else base / path
 
 
 FORMATS = {

@@ -342,10 +342,19 @@ class Embed:
 
 
 @dataclass(frozen=True, slots=True)
-class Unnest:
-    """A row for each element of lists: each is a path, and the column that its elements get."""
+class Elements:
+    """Those of the list at a path: the column that they get, and its type."""
 
-    lists: tuple[tuple[Path, str], ...]
+    path: Path
+    column: str
+    type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class Unnest:
+    """A row for each element of lists."""
+
+    lists: tuple[Elements, ...]
     span: Span
 
 

@@ -118,6 +118,13 @@ def maybe(type_: Type) -> Type:
     return type_ if isinstance(type_, Maybe) else Maybe(type_)
 
 
+def element(type_: Type) -> Type | None:
+    """What a list's elements are, those of a chat its messages; None of what is no list."""
+    listed = required(type_)
+    listed = MESSAGES if isinstance(listed, Chat) else listed
+    return listed.element if isinstance(listed, ListOf) else None
+
+
 def name(type_: Type) -> str:
     """The type as a spec writes it."""
     match type_:

@@ -156,10 +156,8 @@ def _each(
             return None
     if source is None:
         return None
-    found = types.required(names[source])
-    if isinstance(found, types.Chat):
-        found = types.MESSAGES
-    if not isinstance(found, types.ListOf):
+    element = types.element(names[source])
+    if element is None:
         scope.report(
             problems.WrongType(
                 span=each.list.span,
@@ -173,7 +171,7 @@ def _each(
         owner = scope.owner
         scope.report(problems.ColumnTwice(span=each.name.span, name=each.name.text, owner=owner))
         return None
-    return each.name.text, source, found.element
+    return each.name.text, source, element
 
 
 def _per(scope: TaskScope, ask: ast.Ask, guard: Guard) -> tuple[str, ...] | None:

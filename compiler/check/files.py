@@ -6,7 +6,6 @@ import functools
 import glob
 from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
 
 import duckdb
@@ -14,13 +13,11 @@ import duckdb
 from synthc.compiler import ast, plan, types
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem, nearest
+from synthc.compiler.plan import STANDARD, located
 from synthc.compiler.span import Span
 from synthc.compiler.types import Field, Type
 
 Report = Callable[[Problem], None]
-
-STANDARD = "std/"
-"""How the path of a file of the standard library starts; a folder of that name is `./std/`."""
 
 _HEAD = 2_048
 """Rows that are read to see whether the declared types fit."""
@@ -32,13 +29,6 @@ def find(path: str, base: Path) -> list[Path]:
         found = map(Path, glob.glob(str(base / path), recursive=True))
         return sorted(file for file in found if file.is_file())
     return [base / path] if (base / path).is_file() else []
-
-
-def located(path: str, base: Path) -> Path | Traversable:
-    """Where the file of a path lies: in the package for the standard library, else in the spec's folder."""
-    if path.startswith(STANDARD):
-        return resources.files("synthc.specs").joinpath("std", path.removeprefix(STANDARD))
-    return base / path
 
 
 def read_text(

@@ -14,7 +14,7 @@ from synthc.compiler.check.values import assignable
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import listed
 from synthc.compiler.parse.words import FORMS, SOURCES
-from synthc.compiler.types import Field, Type
+from synthc.compiler.types import Field
 
 _EMBEDDING = "embedding"
 THIS = "this"
@@ -251,26 +251,27 @@ def _dedup(scope: Scope, node: ast.Step) -> typed.Dedup | None:
 
 def _unnest(scope: Scope, node: ast.Step) -> typed.Unnest | None:
     scope.columns_known = False
-    lists: list[tuple[typed.Path, str]] = []
+    lists: list[typed.Elements] = []
     for argument in node.call.arguments:
         found = _list(scope, argument, node)
         if found is None:
             return None
-        if any(path == found[0] for path, _ in lists):
+        if any(one.path == found.path for one in lists):
             scope.report(problems.SaidTwice(span=argument.span, word=str(argument.value)))
             return None
         lists.append(found)
     if not lists:
         scope.wrong("unnest", node.call.span)
         return None
-    gone = {path[0]: name for path, name in lists if len(path) == 1}
-    types_ = {name: _element(scope, path) for path, name in lists}
+    gone = {one.path[0]: one for one in lists if len(one.path) == 1}
     before, scope.columns = scope.columns, {}
     for name, type_ in before.items():  # elements stand where their list stood
-        scope.columns[gone.get(name, name)] = types_[gone[name]] if name in gone else type_
-    added = [name for path, name in lists if len(path) > 1]
-    names = [name.lower() for name in (*scope.columns, *added)]
-    for argument, (_, name) in zip(node.call.arguments, lists, strict=True):
+        one = gone.get(name)
+        scope.columns[one.column if one else name] = one.type if one else type_
+    added = {one.column: one.type for one in lists if len(one.path) > 1}
+    names = [name.lower() for name in scope.columns]
+    names += [one.column.lower() for one in lists if len(one.path) > 1]
+    for argument, name in zip(node.call.arguments, (one.column for one in lists), strict=True):
         if names.count(name.lower()) > 1 or len(scope.columns) < len(before):
             owner, place = scope.owner, argument.alias.span if argument.alias else argument.span
             scope.report(
@@ -279,13 +280,13 @@ def _unnest(scope: Scope, node: ast.Step) -> typed.Unnest | None:
                 )
             )
             return None
-    scope.columns |= {name: types_[name] for name in added}
+    scope.columns |= added
     scope.columns_known = True
     return typed.Unnest(tuple(lists), node.span)
 
 
-def _list(scope: Scope, argument: ast.Argument, node: ast.Step) -> tuple[typed.Path, str] | None:
-    """A column that holds a list, and what its elements are called."""
+def _list(scope: Scope, argument: ast.Argument, node: ast.Step) -> typed.Elements | None:
+    """The elements of a column that holds a list."""
     match argument:
         case ast.Argument(None, ast.Path() as value, _, alias):
             path = scope.path(value)
@@ -298,18 +299,12 @@ def _list(scope: Scope, argument: ast.Argument, node: ast.Step) -> tuple[typed.P
     if path is None:
         return None
     found = types.required(scope.type_of(path))
-    if not isinstance(found, types.ListOf | types.Chat):
+    element = types.element(found)
+    if element is None:
         what, shown = "what is unnested", types.name(found)
         scope.report(problems.WrongType(span=value.span, what=what, expected="a list", found=shown))
         return None
-    return path, alias.text if alias else path[-1]
-
-
-def _element(scope: Scope, path: typed.Path) -> Type:
-    found = types.required(scope.type_of(path))
-    listed = types.MESSAGES if isinstance(found, types.Chat) else found
-    assert isinstance(listed, types.ListOf)
-    return listed.element
+    return typed.Elements(path, alias.text if alias else path[-1], element)
 
 
 def _draw(scope: Scope, node: ast.Step) -> typed.Draw | None:

@@ -285,16 +285,15 @@ class Chain:
         self.sure |= {slot for ref in reads.values() for slot in plan.slots(ref)}
 
     def unnest(self, step: typed.Unnest) -> None:
-        reads = {".".join(path): self.resolve(path, step.span) for path, _ in step.lists}
-        elements = [_element(self.type_of(path)) for path, _ in step.lists]
-        for path, _ in step.lists:
-            if len(path) == 1:  # the elements take the place of the list
-                del self.scope[path[0]], self.types[path[0]]
-        writes = tuple(self.fresh(column) for _, column in step.lists)
+        reads = {".".join(e.path): self.resolve(e.path, step.span) for e in step.lists}
+        for one in step.lists:
+            if len(one.path) == 1:  # the elements take the place of the list
+                del self.scope[one.path[0]], self.types[one.path[0]]
+        writes = tuple(self.fresh(one.column) for one in step.lists)
         what = f"unnest({', '.join(reads)})"
         self.ops.append(plan.Unnest(span=step.span, what=what, reads=reads, writes=writes))
-        for (_, column), slot, type_ in zip(step.lists, writes, elements, strict=True):
-            self.scope[column], self.types[column] = slot, type_
+        for one, slot in zip(step.lists, writes, strict=True):
+            self.scope[one.column], self.types[one.column] = slot, one.type
 
     def draw(self, step: typed.Draw) -> None:
         fields = self.ends[step.table].fields
@@ -331,14 +330,6 @@ class Chain:
         self.ops.append(
             plan.Limit(span=step.span, what=what, count=step.count, per=slot, labels=labels)
         )
-
-
-def _element(type_: Type) -> Type:
-    """The type of a list's elements."""
-    listed = types.required(type_)
-    listed = types.MESSAGES if isinstance(listed, types.Chat) else listed
-    assert isinstance(listed, types.ListOf)
-    return listed.element
 
 
 def _part(type_: Type, name: str) -> Type:

@@ -261,6 +261,17 @@ def _elements(contract: plan.Contract, values: dict[str, Any]) -> int | None:
     return len(elements(values[contract.per], contract.per))
 
 
+def questions(op: plan.Ask, values: dict[str, Any]) -> list[dict[str, Any]]:
+    """What each question of an ask sees: of an ask that asks once, one.
+
+    Raises RowFailed where there is no list to ask about.
+    """
+    if op.each:
+        listed = elements(values[op.each.list], op.each.list)
+        return [{**values, op.each.name: element} for element in listed]
+    return [values] * (1 if op.count is None else op.count)
+
+
 def elements(value: Any, name: str) -> Sequence[Any]:
     """The elements of a list. Raises RowFailed where it is null, or JSON that is no list."""
     if value is None:

@@ -11,7 +11,7 @@ from typing import Any
 from synthc.compiler import plan, types
 from synthc.compiler.types import Field
 from synthc.runtime.engine import chats
-from synthc.runtime.engine.asking import Asker, Filled, elements
+from synthc.runtime.engine.asking import Asker, Filled, questions
 from synthc.runtime.engine.batcher import Batcher
 from synthc.runtime.engine.draws import Draws
 from synthc.runtime.engine.gate import Gate
@@ -131,7 +131,7 @@ class Chain:
             case plan.Require():
                 values = await scope.values(op.reads)
                 for field in op.fields:
-                    _require(values[field.name], field)
+                    require(values[field.name], field)
             case plan.Embed():
                 self._still_wanted(op)
                 text = await scope.slot(op.read)
@@ -177,14 +177,7 @@ class Chain:
         self, scope: Scope, op: plan.Ask, values: dict[str, Any]
     ) -> tuple[list[list[Any]], str | None]:
         """A list for each column, and the model that gave the last answer."""
-        if op.each:
-            name = op.each.name
-            seen = [
-                {**values, name: element}
-                for element in elements(values[op.each.list], op.each.list)
-            ]
-        else:
-            seen = [values] * (op.count or 0)
+        seen = questions(op, values)
 
         async def one(index: int) -> Filled | RowFailed:
             try:
@@ -329,7 +322,8 @@ def check(value: Any, field: Field) -> None:
         raise RowFailed("choice", f"`{field.name}` is none of {types.name(type_)}")
 
 
-def _require(value: Any, field: Field) -> None:
+def require(value: Any, field: Field) -> None:
+    """Raise RowFailed where a value is not what a task's input promises: of a chat, its messages too."""
     check(value, field)
     if value is not None and isinstance(types.required(field.type), types.Chat):
         chats.messages(value, field.name)

@@ -16,10 +16,9 @@ from typing import Any
 
 from synthc.compiler import plan, types
 from synthc.runtime.backends.protocol import Request
-from synthc.runtime.engine import chats
-from synthc.runtime.engine.asking import Asked, Asker, Filled, elements
+from synthc.runtime.engine.asking import Asked, Asker, Filled, elements, questions
 from synthc.runtime.engine.batcher import Batcher
-from synthc.runtime.engine.chain import check
+from synthc.runtime.engine.chain import check, require
 from synthc.runtime.engine.draws import Draws
 from synthc.runtime.engine.prompts import Prompts
 from synthc.runtime.engine.rowsql import RowSql
@@ -382,7 +381,9 @@ class Walk:
                 kept.add(id(row))
                 continue
             with contextlib.suppress(RowFailed):
-                asking.append((row, _seen(op, row.values(op.reads)), self._questions_open(op, row)))
+                asking.append(
+                    (row, questions(op, row.values(op.reads)), self._questions_open(op, row))
+                )
         before = self._tools.found.count
         outcomes = await asyncio.gather(*(self._answers(op, row, seen) for row, seen, _ in asking))
         self._tally(op).stored += self._tools.found.count - before
@@ -538,14 +539,6 @@ def _has_label(op: plan.Op, row: Row) -> bool:
     return row.slots[op.per] is not None
 
 
-def _seen(op: plan.Ask, values: dict[str, Any]) -> list[dict[str, Any]]:
-    """What each question of an ask sees. Raises RowFailed where there is no list to ask about."""
-    if op.each:
-        listed = elements(values[op.each.list], op.each.list)
-        return [{**values, op.each.name: element} for element in listed]
-    return [values] * (1 if op.count is None else op.count)
-
-
 def _list_open(op: plan.Ask, row: Row) -> bool:
     return op.each is not None and row.open(op.reads[op.each.list])
 
@@ -567,7 +560,4 @@ def _require(op: plan.Require, row: Row) -> None:
         ref = op.reads[field_.name]
         if row.open(ref):
             continue
-        value = row.value(ref)
-        check(value, field_)
-        if value is not None and isinstance(types.required(field_.type), types.Chat):
-            chats.messages(value, field_.name)
+        require(row.value(ref), field_)

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.resources
 from collections.abc import Sequence
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from synthc.compiler import plan
 from synthc.runtime.errors import RunError
 from synthc.runtime.ops import every
-
-STANDARD = "std/"
-"""How the path of a file begins that comes with synthc."""
 
 
 def lines_of(plan_: plan.Plan, base: Path) -> dict[str, tuple[str, ...]]:
@@ -37,11 +32,8 @@ def digest_of_lines(lines: Sequence[str]) -> str:
 
 
 def _read(op: plan.Sample, path: str, base: Path) -> tuple[str, ...]:
-    file: Traversable = base / path
-    if path.startswith(STANDARD):
-        file = importlib.resources.files("synthc.specs") / path
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = plan.located(path, base).read_text(encoding="utf-8-sig")
     except OSError as error:
         hint = "paths are relative to the folder of the spec (or of the plan)"
         why = error.strerror or str(error)
