@@ -252,7 +252,8 @@ def test_the_real_model_makes_more_of_what_it_is_shown(folder: Path, synthc: Syn
     database = folder / "few_shot.duckdb"
     assert all(riddle and answer for riddle, answer in rows(database, "FROM riddles"))
     (prompts,) = rows(database, "SELECT list(request) FROM synth.calls")[0]
-    assert all(prompt.count("Riddle: ") == 3 for prompt in prompts)
+    # The model may have written the word itself, in an answer that it is shown again.
+    assert all(prompt.count("Riddle: ") >= 3 for prompt in prompts)
     gold = {
         key for (key,) in rows(database, "SELECT row_key FROM synth.rows WHERE table_name = 'gold'")
     }
