@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from synthc.compiler.span import Span
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(Struct, frozen=True):
     """A word, or a word in backquotes."""
 
     text: str
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(Struct, frozen=True):
     """Names joined by dots: `answer`, `a.answer`."""
 
     names: tuple[Name, ...]
@@ -26,8 +24,7 @@ class Path:
         return ".".join(name.text for name in self.names)
 
 
-@dataclass(frozen=True, slots=True)
-class String:
+class String(Struct, frozen=True):
     """A string: its text, and for every character of it (and its end) the offset in `literal`."""
 
     text: str
@@ -58,32 +55,28 @@ class String:
         return self.span.line + newlines, offset - before.rfind("\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Literal:
+class Literal(Struct, frozen=True):
     """A number, true, false or null."""
 
     value: int | float | bool | None
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class ListValue:
+class ListValue(Struct, frozen=True):
     """`[1, 2]`."""
 
     items: tuple[Value, ...]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class ParameterValue:
+class ParameterValue(Struct, frozen=True):
     """`$name`."""
 
     name: str
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Apply:
+class Apply(Struct, frozen=True):
     """A word with arguments where a value stands: `env("KEY")`."""
 
     function: Path
@@ -91,8 +84,7 @@ class Apply:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class RecordValue:
+class RecordValue(Struct, frozen=True):
     """`{role: "user"}`, or `{id: int}`: what stands behind the names is read as types are."""
 
     fields: tuple[Column, ...]
@@ -102,24 +94,21 @@ class RecordValue:
 Value = String | Literal | ListValue | ParameterValue | Apply | Path | RecordValue
 
 
-@dataclass(frozen=True, slots=True)
-class NamedType:
+class NamedType(Struct, frozen=True):
     """A word where a type stands: `text`."""
 
     name: Name
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class ChoiceType:
+class ChoiceType(Struct, frozen=True):
     """`"a" | "b"`."""
 
     values: tuple[String | Literal, ...]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class ListType:
+class ListType(Struct, frozen=True):
     """`T[]`, or `vector[384]`."""
 
     element: TypeExpression
@@ -127,16 +116,14 @@ class ListType:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class MaybeType:
+class MaybeType(Struct, frozen=True):
     """`T?`."""
 
     inner: TypeExpression
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class RecordType:
+class RecordType(Struct, frozen=True):
     """`{a: T, b: T}`."""
 
     fields: tuple[Column, ...]
@@ -146,8 +133,7 @@ class RecordType:
 TypeExpression = NamedType | ChoiceType | ListType | MaybeType | RecordType
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """Part of a guard: `p`, `not p`, `p == "query"`, `p != "query"`. Without a value `p` is a truth."""
 
     parameter: Name
@@ -156,8 +142,7 @@ class Condition:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """`name: type`, inside a tuple also `name: type when …`."""
 
     name: Name
@@ -166,8 +151,7 @@ class Column:
     guard: tuple[Condition, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Weighted:
+class Weighted(Struct, frozen=True):
     """A value and how often it is drawn: None where the spec does not say."""
 
     value: Value
@@ -175,8 +159,7 @@ class Weighted:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """`sample …`. Without choices one of the declared type; `least` and `most` where several are drawn."""
 
     choices: tuple[Weighted, ...]
@@ -185,8 +168,7 @@ class Sample:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """`name: type = default`, of a spec or a task."""
 
     name: Name
@@ -195,8 +177,7 @@ class Parameter:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class TypeAlias:
+class TypeAlias(Struct, frozen=True):
     """`type Level = "low" | "high"`."""
 
     name: Name
@@ -204,8 +185,7 @@ class TypeAlias:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """`name = value`, or a group of settings in braces."""
 
     name: Name
@@ -213,8 +193,7 @@ class Setting:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
+class Backend(Struct, frozen=True):
     """`backend name { … }`, or `backend name extends other { … }`."""
 
     name: Name
@@ -223,8 +202,7 @@ class Backend:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Embedder:
+class Embedder(Struct, frozen=True):
     """`embedder name { … }`."""
 
     name: Name
@@ -232,8 +210,7 @@ class Embedder:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Struct, frozen=True):
     """`file("prompts/x.jinja")` where a template stands."""
 
     path: String
@@ -245,16 +222,14 @@ Reference = Path | ParameterValue
 """What names a declaration: its name, or a parameter that is given one."""
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
+class OneOf(Struct, frozen=True):
     """`one of SET`: a prompt that is drawn."""
 
     set: Reference
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Regex:
+class Regex(Struct, frozen=True):
     """`/pattern/flags`. `pattern` is what stands between the slashes, `inner` its place."""
 
     pattern: str
@@ -263,8 +238,7 @@ class Regex:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
+class Detail(Struct, frozen=True):
     """What a contract is told: `/…/`, `"Prompt:"`, `positive = "## Positive"`."""
 
     name: Name | None
@@ -272,8 +246,7 @@ class Detail:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Contract:
+class Contract(Struct, frozen=True):
     """`as name(details) per list`."""
 
     name: Name
@@ -282,8 +255,7 @@ class Contract:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Each:
+class Each(Struct, frozen=True):
     """`each name in list`."""
 
     name: Name
@@ -291,8 +263,7 @@ class Each:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """`ask …` and what follows it, in the order of the spec; a path is a column that holds a chat."""
 
     prompt: Template | OneOf | Path
@@ -305,16 +276,14 @@ class Ask:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Sql:
+class Sql(Struct, frozen=True):
     """`sql "…"` over one row."""
 
     text: String
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Repeat:
+class Repeat(Struct, frozen=True):
     """`repeat n times x: T = start until "…" { … next … }`."""
 
     times: Value
@@ -329,8 +298,7 @@ class Repeat:
 Producer = Ask | Sql | Sample | Repeat | Value
 
 
-@dataclass(frozen=True, slots=True)
-class Produce:
+class Produce(Struct, frozen=True):
     """`let` or `out`: columns and what makes them. `tuple_` where they stand in brackets."""
 
     keyword: str
@@ -341,8 +309,7 @@ class Produce:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """`task name(parameters) extends other { … }`."""
 
     name: Name
@@ -355,8 +322,7 @@ class Task:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Mutation:
+class Mutation(Struct, frozen=True):
     """`name weight 2 "…"`, of a set."""
 
     name: Name
@@ -365,8 +331,7 @@ class Mutation:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Mutations:
+class Mutations(Struct, frozen=True):
     """`mutations name extends other { in … name "…" }`."""
 
     name: Name
@@ -376,8 +341,7 @@ class Mutations:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(Struct, frozen=True):
     """A value between the brackets of a call, with the name it is given by, or gets (`x as y`), if any."""
 
     name: Name | None
@@ -386,8 +350,7 @@ class Argument:
     alias: Name | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A word with arguments where a source or a step stands."""
 
     callee: Path
@@ -396,8 +359,7 @@ class Call:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class TaskAlias:
+class TaskAlias(Struct, frozen=True):
     """`task name = other(arguments)`."""
 
     name: Name
@@ -405,8 +367,7 @@ class TaskAlias:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class QuerySource:
+class QuerySource(Struct, frozen=True):
     """`sql "…" key id`."""
 
     text: String
@@ -414,8 +375,7 @@ class QuerySource:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """`|> call using b as name`."""
 
     call: Call
@@ -424,8 +384,7 @@ class Step:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class SqlStep:
+class SqlStep(Struct, frozen=True):
     """`|> sql "… FROM this" key id`."""
 
     text: String
@@ -433,8 +392,7 @@ class SqlStep:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """`table name = source |> …`."""
 
     name: Name
@@ -443,8 +401,7 @@ class Table:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Expect:
+class Expect(Struct, frozen=True):
     """`expect name: sql "…"`."""
 
     name: Name
@@ -452,8 +409,7 @@ class Expect:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
+class Export(Struct, frozen=True):
     """`export table to "file"`."""
 
     table: Name
@@ -461,8 +417,7 @@ class Export:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Test:
+class Test(Struct, frozen=True):
     """`test "…" of task { given … reply … expect … }`. `word` is what `expect` says without a value."""
 
     title: String
@@ -474,8 +429,7 @@ class Test:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(Struct, frozen=True):
     """`use "std/evol" as name`."""
 
     path: String
@@ -499,8 +453,7 @@ Declaration = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(Struct, frozen=True):
     """A whole file. `broken` names what stood in declarations that could not be read."""
 
     file: str

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from synthc.compiler import ast, plan
 from synthc.compiler.check.sql import Bound
@@ -15,8 +17,7 @@ Path = tuple[str, ...]
 """A column, or one part of a column that is a struct: `("answer",)`, `("a", "answer")`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """Part of a guard: a parameter is true, or has a value; or, negated, is not and has not."""
 
     parameter: str
@@ -43,8 +44,7 @@ def holds(guard: Guard, values: Mapping[str, Any]) -> bool:
     return all(condition.holds(values) for condition in guard)
 
 
-@dataclass(frozen=True, slots=True)
-class FromParameter:
+class FromParameter(Struct, frozen=True):
     """What the parameter of that name is given, where a task is used."""
 
     name: str
@@ -55,8 +55,7 @@ Reference = str | FromParameter
 """The name of a declaration."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """A parameter of a task. `has_default` tells a default of null from none.
 
     `kind` is "value", or says which declarations it takes: "mutations", "backend". A `constant` one
@@ -75,8 +74,7 @@ class Parameter:
     sees: Mapping[str, Type] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """A column of a task."""
 
     name: str
@@ -85,8 +83,7 @@ class Column:
     guard: Guard = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Mutation:
+class Mutation(Struct, frozen=True):
     """A prompt of a set."""
 
     name: str
@@ -94,8 +91,7 @@ class Mutation:
     template: str
 
 
-@dataclass(frozen=True, slots=True)
-class Mutations:
+class Mutations(Struct, frozen=True):
     """A set of prompts, and the columns that they see."""
 
     name: str
@@ -104,15 +100,13 @@ class Mutations:
     prompts: tuple[Mutation, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
+class OneOf(Struct, frozen=True):
     """A prompt that is drawn from a set."""
 
     set: Reference
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(Struct, frozen=True):
     """The messages in a column."""
 
     column: str
@@ -122,8 +116,7 @@ Prompt = str | OneOf | Conversation
 """A template's text, or what stands for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Contract:
+class Contract(Struct, frozen=True):
     """How an answer becomes columns (see plan.Contract)."""
 
     kind: str
@@ -132,8 +125,7 @@ class Contract:
     per: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """Ask a model. `backend` is None where the step says which; `reads` are names of the task's scope.
 
     `each` is the name for an element and that of the list.
@@ -149,37 +141,32 @@ class Ask:
     count: Count | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sql:
+class Sql(Struct, frozen=True):
     """SQL over one row of the task."""
 
     bound: Bound
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Struct, frozen=True):
     """Another column, or a parameter."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(Struct, frozen=True):
     """A literal."""
 
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(Struct, frozen=True):
     """A template without a model."""
 
     template: str
     reads: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """A draw: of a distribution, or of the list that a parameter is given. `field` is what is drawn."""
 
     source: plan.Distribution | FromParameter
@@ -189,8 +176,7 @@ class Sample:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Repeat:
+class Repeat(Struct, frozen=True):
     """A loop. `next` makes the variable's next value; with `collect` every round's value is kept."""
 
     times: Count
@@ -205,8 +191,7 @@ class Repeat:
 Producer = Ask | Sql | Copy | Constant | Template | Sample | Repeat
 
 
-@dataclass(frozen=True, slots=True)
-class Produce:
+class Produce(Struct, frozen=True):
     """A `let` or `out`: its columns and what makes them."""
 
     public: bool
@@ -228,8 +213,7 @@ def asking(produces: tuple[Produce, ...]) -> Iterator[tuple[Produce, Ask]]:
                 pass
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Struct, frozen=True):
     """What an argument gives: a column of the table, a value known now, or one drawn for each row."""
 
     path: Path | None = None
@@ -237,8 +221,7 @@ class Given:
     sample: Sample | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """A task whose prompts and SQL hold. `filled` are parameters that are given for good."""
 
     name: str
@@ -303,8 +286,7 @@ def _kept(produces: tuple[Produce, ...], values: Mapping[str, Any]) -> tuple[Pro
     return tuple(kept)
 
 
-@dataclass(frozen=True, slots=True)
-class TaskStep:
+class TaskStep(Struct, frozen=True):
     """A task over each row."""
 
     task: Task
@@ -314,24 +296,21 @@ class TaskStep:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(Struct, frozen=True):
     """Keep rows for which the SQL is true."""
 
     bound: Bound
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Select:
+class Select(Struct, frozen=True):
     """The columns of the SQL instead of those that were there."""
 
     bound: Bound
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Embed:
+class Embed(Struct, frozen=True):
     """A vector of a text column."""
 
     path: Path
@@ -341,8 +320,7 @@ class Embed:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Elements:
+class Elements(Struct, frozen=True):
     """Those of the list at a path: the column that they get, and its type."""
 
     path: Path
@@ -350,16 +328,14 @@ class Elements:
     type: Type
 
 
-@dataclass(frozen=True, slots=True)
-class Unnest:
+class Unnest(Struct, frozen=True):
     """A row for each element of lists."""
 
     lists: tuple[Elements, ...]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
+class Draw(Struct, frozen=True):
     """Some rows of another table, as a list of structs in `column`."""
 
     count: int
@@ -368,16 +344,14 @@ class Draw:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Dedup:
+class Dedup(Struct, frozen=True):
     """The first row of those that are equal in these columns."""
 
     paths: tuple[Path, ...]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Struct, frozen=True):
     """The first `count` rows, with `per` those of each of its values."""
 
     count: int
@@ -385,8 +359,7 @@ class Limit:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(Struct, frozen=True):
     """SQL over all rows so far, `this`."""
 
     bound: Bound
@@ -397,8 +370,7 @@ class Whole:
 Step = TaskStep | Where | Select | Embed | Unnest | Draw | Dedup | Limit | Whole
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True):
     """SQL over whole tables."""
 
     bound: Bound
@@ -409,8 +381,7 @@ class Query:
 Source = plan.Read | plan.Rows | plan.From | plan.Files | Query
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """A table: where its rows come from, what happens to them, which columns it has in the end."""
 
     name: str
@@ -421,8 +392,7 @@ class Table:
     columns: tuple[Field, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Test:
+class Test(Struct, frozen=True):
     """A task tried without a model.
 
     `replies` holds by column what the ask that makes it is answered, a None for a call that fails;
@@ -438,8 +408,7 @@ class Test:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Expect:
+class Expect(Struct, frozen=True):
     """A query that must give no rows."""
 
     name: str
@@ -447,8 +416,7 @@ class Expect:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(Struct, frozen=True):
     """A whole spec that holds: `tables` stand after those they read."""
 
     file: str

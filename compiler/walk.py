@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from synthc.compiler import ast
+from synthc.compiler.span import Span
 
 Node = TypeVar("Node")
 
@@ -43,13 +46,13 @@ def rewritten(node: Node, change: Callable[[Any], Any]) -> Node:
         new = rewritten(part, change)
         if new is not part:
             changed[name] = new
-    made: Any = dataclasses.replace(node, **changed) if changed else node  # pyright: ignore[reportArgumentType]
+    made: Any = replace(node, **changed) if changed else node  # pyright: ignore[reportArgumentType]
     return change(made)
 
 
 @functools.cache
 def _parts(kind: type) -> tuple[str, ...] | None:
     """The fields of a kind of node, None of what is none. Of a string none: its offsets are many."""
-    if not dataclasses.is_dataclass(kind):
+    if not issubclass(kind, Struct) or kind is Span:
         return None
-    return () if kind is ast.String else tuple(field.name for field in dataclasses.fields(kind))
+    return () if kind is ast.String else kind.__struct_fields__

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import msgspec
 
 from synthc.compiler import ast, typed, types
 from synthc.compiler.check.mutations import can_see
@@ -287,6 +288,6 @@ def check_alias(
             filled[name] = given
     if not sound:
         return None
-    return dataclasses.replace(
+    return msgspec.structs.replace(
         task, name=node.name.text, span=node.name.span, filled={**task.filled, **filled}
     )

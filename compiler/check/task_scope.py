@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from synthc.compiler import ast, typed, types
 from synthc.compiler.check.files import Reader
@@ -135,18 +136,18 @@ class TaskScope:
                 if guards:
                     problem = problems.GuardedOff(span=problem.span, name=name, guards=guards)
                 elif isinstance(problem, problems.UnknownTemplateName) and self._no_value(name):
-                    problem = dataclasses.replace(problem, advice=self._no_value(name))
+                    problem = msgspec.structs.replace(problem, advice=self._no_value(name))
                 elif name in self.making:
                     advice = f"`{name}` is what is made here: it cannot read itself"
-                    problem = dataclasses.replace(problem, advice=advice)
+                    problem = msgspec.structs.replace(problem, advice=advice)
                 elif name in self.uses.inside:
                     advice = f"`{name}` is known only inside of its loop"
-                    problem = dataclasses.replace(problem, advice=advice)
+                    problem = msgspec.structs.replace(problem, advice=advice)
                 elif isinstance(problem, problems.UnknownColumn) and name in self.later:
                     advice = (
                         f"`{name}` is made further down: move its `out` or `let` above this one"
                     )
-                    problem = dataclasses.replace(problem, advice=advice)
+                    problem = msgspec.structs.replace(problem, advice=advice)
             case _:
                 pass
         self._report(problem)

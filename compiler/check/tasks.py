@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable
+
+import msgspec
 
 from synthc.compiler import ast, typed, types
 from synthc.compiler.check import guards, templates
@@ -121,7 +122,7 @@ class _Checker:
         default = self.scope.known.mutations.get(str(parameter.default))
         if parameter.kind == "mutations" and default is not None and constant:
             can_see(default, sees, parameter.span, self.report)
-        return dataclasses.replace(parameter, constant=constant, count=count, sees=sees)
+        return msgspec.structs.replace(parameter, constant=constant, count=count, sees=sees)
 
     def parameter(self, node: ast.Parameter) -> None:
         name = node.name.text
@@ -366,7 +367,7 @@ class _Checker:
         produces = [self.produce_in(inner, part, guard) for part in loop.produces]
         scope.uses.inside |= {column.name for column in inner.columns}
         optional = ast.MaybeType(loop.variable.type, loop.variable.type.span)
-        column = dataclasses.replace(loop.variable, type=optional)
+        column = msgspec.structs.replace(loop.variable, type=optional)
         span = _producer_span(loop.next)
         step = ast.Produce("next", (column,), False, loop.next, (), span)
         following = self.made(inner, step, guard)

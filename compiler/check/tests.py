@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from synthc.compiler import ast, typed, types
 from synthc.compiler.check.arguments import bind_arguments

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from synthc.compiler.diagnostics.problem import Problem, listed, nearest
@@ -17,8 +16,7 @@ def _thing(kind: str) -> str:
 # Syntax
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnexpectedWord(Problem):
+class UnexpectedWord(Problem, frozen=True):
     """A word or sign that cannot stand at its place.
 
     What: the text of the spec cannot be read from here on.
@@ -53,8 +51,7 @@ class UnexpectedWord(Problem):
         return self.advice
 
 
-@dataclass(frozen=True, kw_only=True)
-class Unclosed(Problem):
+class Unclosed(Problem, frozen=True):
     """A string or a block that is opened and never closed.
 
     What: the closing sign is missing; the place shown is where it was opened.
@@ -80,8 +77,7 @@ class Unclosed(Problem):
         return f"add `{self.closing}`"
 
 
-@dataclass(frozen=True, kw_only=True)
-class BadEscape(Problem):
+class BadEscape(Problem, frozen=True):
     r"""A backslash in a string that starts no escape.
 
     What: in `"…"` a backslash starts one of \n \t \r \" \\ \/ and \uXXXX.
@@ -100,8 +96,7 @@ class BadEscape(Problem):
         return 'write `\\\\` for a backslash, or use a raw string: `"""…"""`'
 
 
-@dataclass(frozen=True, kw_only=True)
-class NotYet(Problem):
+class NotYet(Problem, frozen=True):
     """A part of the language that this version does not have yet.
 
     What: the word belongs to the language, but this version of synthc cannot run it.
@@ -120,8 +115,7 @@ class NotYet(Problem):
         return "planned, not there yet"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReservedWord(Problem):
+class ReservedWord(Problem, frozen=True):
     """A reserved word used as a name.
 
     What: in, let, out, ask, sample, sql, repeat, next, when, where, as, using and each are reserved.
@@ -143,8 +137,7 @@ class ReservedWord(Problem):
 # Names
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnknownDeclaration(Problem):
+class UnknownDeclaration(Problem, frozen=True):
     """A table, task, backend or embedder that nobody declares.
 
     What: the name stands for nothing in this spec.
@@ -176,8 +169,7 @@ class UnknownDeclaration(Problem):
         return self.advice or super().help()
 
 
-@dataclass(frozen=True, kw_only=True)
-class DuplicateDeclaration(Problem):
+class DuplicateDeclaration(Problem, frozen=True):
     """Two declarations of one name.
 
     What: a name stands for one thing only.
@@ -205,8 +197,7 @@ class DuplicateDeclaration(Problem):
         return self.first, "first declared here"
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnknownColumn(Problem):
+class UnknownColumn(Problem, frozen=True):
     """A column that is not there.
 
     What: the name is no column of the table (or of the task) at this point.
@@ -234,8 +225,7 @@ class UnknownColumn(Problem):
         return self.advice or super().help()
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnknownParameter(Problem):
+class UnknownParameter(Problem, frozen=True):
     """A `$name` that is no parameter.
 
     What: `$name` stands for a parameter of the spec or of the task it is written in.
@@ -268,8 +258,7 @@ class UnknownParameter(Problem):
         return super().help() or f"declare it: `param {self.name}: … = …`"
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnknownType(Problem):
+class UnknownType(Problem, frozen=True):
     """A word that is no type.
 
     What: the types are text, int, float, bool, json, chat, image, audio, vector[n], choices, `T[]`,
@@ -294,8 +283,7 @@ class UnknownType(Problem):
         return self.here or nearest(self.name, self.known)
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnknownArgument(Problem):
+class UnknownArgument(Problem, frozen=True):
     """An argument that the task or step does not take.
 
     What: an argument binds a parameter or an input by its name.
@@ -323,8 +311,7 @@ class UnknownArgument(Problem):
         return self.advice or super().help()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cycle(Problem):
+class Cycle(Problem, frozen=True):
     """Tables (or tasks, sets, types, files) that need each other.
 
     What: following what each needs leads back to the start.
@@ -344,8 +331,7 @@ class Cycle(Problem):
         return f"these {self.kind} need each other: {circle}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnknownSetting(Problem):
+class UnknownSetting(Problem, frozen=True):
     """A setting that a backend or an embedder does not have.
 
     What: each kind of block has a fixed set of settings.
@@ -373,8 +359,7 @@ class UnknownSetting(Problem):
         return self.advice or super().help()
 
 
-@dataclass(frozen=True, kw_only=True)
-class UsingMissing(Problem):
+class UsingMissing(Problem, frozen=True):
     """An ask or an embedding that does not say which model is meant.
 
     What: `using` may be left out only where exactly one backend (or embedder) is declared.
@@ -400,8 +385,7 @@ class UsingMissing(Problem):
         return f"add `using {self.known[0]}`"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExtendsAlias(Problem):
+class ExtendsAlias(Problem, frozen=True):
     """A task that extends one that is another task with arguments filled in.
 
     What: `task a = b(…)` has no inputs, prompts or columns of its own that could be replaced.
@@ -430,8 +414,7 @@ class ExtendsAlias(Problem):
 # Types and values
 
 
-@dataclass(frozen=True, kw_only=True)
-class MissingArgument(Problem):
+class MissingArgument(Problem, frozen=True):
     """An input or parameter that nothing binds.
 
     What: an input takes the column of its own name unless an argument binds it; a parameter without
@@ -468,8 +451,7 @@ class MissingArgument(Problem):
         return self.advice or f"bind it: `{self.task}({self.name} = {value})`"
 
 
-@dataclass(frozen=True, kw_only=True)
-class WrongType(Problem):
+class WrongType(Problem, frozen=True):
     """A value or column of another type than is wanted.
 
     What: the type that is there cannot be taken for the type that is declared.
@@ -495,8 +477,7 @@ class WrongType(Problem):
         return self.advice
 
 
-@dataclass(frozen=True, kw_only=True)
-class ColumnTwice(Problem):
+class ColumnTwice(Problem, frozen=True):
     """A column that is made twice.
 
     What: every column of a task or a table has one maker.
@@ -521,8 +502,7 @@ class ColumnTwice(Problem):
         return self.advice
 
 
-@dataclass(frozen=True, kw_only=True)
-class ContractCannotFill(Problem):
+class ContractCannotFill(Problem, frozen=True):
     """A contract that cannot fill the columns it stands for.
 
     What: `text`, `after` and `tag` give one column of type text; `sections` and `regex` give texts,
@@ -555,8 +535,7 @@ class ContractCannotFill(Problem):
                 return f"leave out `as {kind}`: JSON is asked for, and gives columns of any type"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ParameterSharesName(Problem):
+class ParameterSharesName(Problem, frozen=True):
     """A parameter of a task with the name of one of its columns.
 
     What: a template sees columns and parameters alike.
@@ -576,8 +555,7 @@ class ParameterSharesName(Problem):
         return self.column, "the column"
 
 
-@dataclass(frozen=True, kw_only=True)
-class BadValue(Problem):
+class BadValue(Problem, frozen=True):
     """A value that a setting, a parameter or a step cannot take.
 
     What: the value has the wrong kind or lies outside the range.
@@ -603,8 +581,7 @@ class BadValue(Problem):
         return super().help() or self.advice
 
 
-@dataclass(frozen=True, kw_only=True)
-class MissingSetting(Problem):
+class MissingSetting(Problem, frozen=True):
     """A setting without which a backend or an embedder cannot be.
 
     What: a backend needs `model`; an embedder needs `model` and `dimensions`.
@@ -625,8 +602,7 @@ class MissingSetting(Problem):
         return f"add it: `{self.name} = {value}`"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ParameterWithoutValue(Problem):
+class ParameterWithoutValue(Problem, frozen=True):
     """A parameter of the spec that has no default and was given no value.
 
     What: `param name: type` without `= value` must be given when compiling.
@@ -645,8 +621,7 @@ class ParameterWithoutValue(Problem):
         return f"give it one: `-p {self.name}=…`, or a default in the spec"
 
 
-@dataclass(frozen=True, kw_only=True)
-class WrongCall(Problem):
+class WrongCall(Problem, frozen=True):
     """A source or step that was called in a way it cannot be.
 
     What: each takes a fixed form, which the message shows.
@@ -666,8 +641,7 @@ class WrongCall(Problem):
         return f"write `{self.form}`"
 
 
-@dataclass(frozen=True, kw_only=True)
-class SaidTwice(Problem):
+class SaidTwice(Problem, frozen=True):
     """A part of a step or an ask that is said twice.
 
     What: `using`, `as`, `system`, `where`, `each` and `n` stand once, a value is drawn from once.
@@ -683,8 +657,7 @@ class SaidTwice(Problem):
         return f"`{self.word}` is said twice"
 
 
-@dataclass(frozen=True, kw_only=True)
-class NoOutput(Problem):
+class NoOutput(Problem, frozen=True):
     """A task that makes no column.
 
     What: a task has at least one `out`; `in` and `let` stay inside of it.
@@ -703,8 +676,7 @@ class NoOutput(Problem):
         return 'add one: `out answer: text = ask "…"`'
 
 
-@dataclass(frozen=True, kw_only=True)
-class NothingToUse(Problem):
+class NothingToUse(Problem, frozen=True):
     """A `using` or `as` on a step that has no use for it.
 
     What: `using` names the backend of a task's asks or the embedder of `embed`; `as` names what a task
@@ -722,8 +694,7 @@ class NothingToUse(Problem):
         return f"`{self.callee}` has no use for `{self.word}`"
 
 
-@dataclass(frozen=True, kw_only=True)
-class NoColumns(Problem):
+class NoColumns(Problem, frozen=True):
     """A table without a column.
 
     What: a table is stored with its columns, and this one has none.
@@ -742,8 +713,7 @@ class NoColumns(Problem):
         return f"add a step that makes some: `table {self.name} = … |> task`"
 
 
-@dataclass(frozen=True, kw_only=True)
-class GuardWithoutParameter(Problem):
+class GuardWithoutParameter(Problem, frozen=True):
     """A guard that asks for something that is no parameter of the task.
 
     What: `when` is followed by a name that the task has no parameter of.
@@ -774,8 +744,7 @@ class GuardWithoutParameter(Problem):
         return super().help()
 
 
-@dataclass(frozen=True, kw_only=True)
-class GuardedOff(Problem):
+class GuardedOff(Problem, frozen=True):
     """A column that does not exist for all values of the parameters.
 
     What: what is read here is only made under a guard, and nothing says that the guard holds.
@@ -804,8 +773,7 @@ class GuardedOff(Problem):
         return "what reads it needs one of these guards too, or make it in the other cases"
 
 
-@dataclass(frozen=True, kw_only=True)
-class EmptySet(Problem):
+class EmptySet(Problem, frozen=True):
     """A set of mutations without prompts.
 
     What: nothing could be drawn from it.
@@ -827,8 +795,7 @@ class EmptySet(Problem):
         return 'a prompt has a name and a text: `shorter "Shorten this: {{ text }}"`'
 
 
-@dataclass(frozen=True, kw_only=True)
-class SetCannotSee(Problem):
+class SetCannotSee(Problem, frozen=True):
     """A set of mutations whose prompts see a column that is not there.
 
     What: the set declares a column with `in` that the task does not have where it asks, or not of
@@ -863,8 +830,7 @@ class SetCannotSee(Problem):
         return f"did you mean `{near}`?" if near else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class MissingMark(Problem):
+class MissingMark(Problem, frozen=True):
     """A contract that does not say where some of its columns stand in the answer.
 
     What: a column of the `ask` has no heading, or no group of the pattern.
@@ -897,8 +863,7 @@ class MissingMark(Problem):
         return f"a group has the column's name: `(?P<{name}>…)`{alone}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class BadPattern(Problem):
+class BadPattern(Problem, frozen=True):
     """A pattern that cannot be read.
 
     What: the text between the slashes is no regular expression of RE2.
@@ -923,8 +888,7 @@ class BadPattern(Problem):
         return "patterns are those of RE2: no look-around, no back-references"
 
 
-@dataclass(frozen=True, kw_only=True)
-class NotConstant(Problem):
+class NotConstant(Problem, frozen=True):
     """A column, or a draw, where a value must be known before the run.
 
     What: the parameter decides which columns there are, how often something is done or who is asked.
@@ -950,8 +914,7 @@ class NotConstant(Problem):
 # Templates
 
 
-@dataclass(frozen=True, kw_only=True)
-class TemplateSyntax(Problem):
+class TemplateSyntax(Problem, frozen=True):
     """A template that Jinja cannot read.
 
     What: `{{ … }}` prints, `{% … %}` is a statement, `{# … #}` a comment; each must be closed.
@@ -971,8 +934,7 @@ class TemplateSyntax(Problem):
         return self.advice
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnknownTemplateName(Problem):
+class UnknownTemplateName(Problem, frozen=True):
     """A name in a template that is neither a column nor a parameter.
 
     What: a template sees the task's inputs, the columns it made so far, and parameters.
@@ -1007,8 +969,7 @@ class UnknownTemplateName(Problem):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class NullablePrinted(Problem):
+class NullablePrinted(Problem, frozen=True):
     """A column that can be null, printed as if it never were.
 
     What: a `T?` in a template must stand inside `{% if x %}` or have a `default`.
@@ -1033,8 +994,7 @@ class NullablePrinted(Problem):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnsafeTemplate(Problem):
+class UnsafeTemplate(Problem, frozen=True):
     """Something a template may not do.
 
     What: names that start with `_`, other files, and the filters `random` and `attr` are out of reach.
@@ -1053,8 +1013,7 @@ class UnsafeTemplate(Problem):
         return 'a prompt of a file is `ask file("…")`' if self.what == "other files" else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnknownFilter(Problem):
+class UnknownFilter(Problem, frozen=True):
     """A filter or test that templates do not have.
 
     What: the filters and tests are Jinja's own.
@@ -1075,8 +1034,7 @@ class UnknownFilter(Problem):
         return nearest(self.name, self.known)
 
 
-@dataclass(frozen=True, kw_only=True)
-class NoOutputFormat(Problem):
+class NoOutputFormat(Problem, frozen=True):
     """`{{ output_format }}` where there is no format to print.
 
     What: `output_format` says what JSON is wanted; an answer that is plain text has no format.
@@ -1097,8 +1055,7 @@ class NoOutputFormat(Problem):
 # SQL
 
 
-@dataclass(frozen=True, kw_only=True)
-class SqlSyntax(Problem):
+class SqlSyntax(Problem, frozen=True):
     """SQL that DuckDB cannot read.
 
     What: the text between the quotes is not SQL of the kind wanted here.
@@ -1119,8 +1076,7 @@ class SqlSyntax(Problem):
         return self.advice
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnknownFunction(Problem):
+class UnknownFunction(Problem, frozen=True):
     """A function that DuckDB does not have.
 
     What: the name is none of DuckDB's functions.
@@ -1140,8 +1096,7 @@ class UnknownFunction(Problem):
         return self.near
 
 
-@dataclass(frozen=True, kw_only=True)
-class SqlDoesNotFit(Problem):
+class SqlDoesNotFit(Problem, frozen=True):
     """SQL whose types or names do not fit together.
 
     What: DuckDB read the SQL but cannot make sense of it over these columns.
@@ -1161,8 +1116,7 @@ class SqlDoesNotFit(Problem):
         return self.advice
 
 
-@dataclass(frozen=True, kw_only=True)
-class VolatileSql(Problem):
+class VolatileSql(Problem, frozen=True):
     """A SQL function whose result differs from one run to the next.
 
     What: `random()`, `uuid()`, `now()` and their like are refused.
@@ -1185,8 +1139,7 @@ class VolatileSql(Problem):
         return "derive it from a column instead, for example `hash(id)`"
 
 
-@dataclass(frozen=True, kw_only=True)
-class NotRowWise(Problem):
+class NotRowWise(Problem, frozen=True):
     """SQL that looks at more than one row where one row is at hand.
 
     What: `where`, `select` and a task's `sql` see one row: no subquery, aggregate or window.
@@ -1208,8 +1161,7 @@ class NotRowWise(Problem):
         return 'make a table of it: `table t = sql """SELECT … FROM …"""`'
 
 
-@dataclass(frozen=True, kw_only=True)
-class ForbiddenSql(Problem):
+class ForbiddenSql(Problem, frozen=True):
     """SQL that reaches for more than the tables of the spec.
 
     What: a spec's SQL is one SELECT over the spec's tables; files are read with `read("…")`.
@@ -1229,8 +1181,7 @@ class ForbiddenSql(Problem):
         return self.advice
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnnamedColumn(Problem):
+class UnnamedColumn(Problem, frozen=True):
     """A column made by SQL that has no name.
 
     What: an expression in a `select` or a query needs `AS name`.
@@ -1252,8 +1203,7 @@ class UnnamedColumn(Problem):
 # Files
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileNotFound(Problem):
+class FileNotFound(Problem, frozen=True):
     """A file that is not there.
 
     What: paths are relative to the folder of the spec.
@@ -1285,8 +1235,7 @@ class FileNotFound(Problem):
         return self.advice or super().help()
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileUnreadable(Problem):
+class FileUnreadable(Problem, frozen=True):
     """A file that cannot be read as what its name says.
 
     What: the file is there, but could not be read.
@@ -1303,8 +1252,7 @@ class FileUnreadable(Problem):
         return f"`{self.path}` cannot be read: {self.reason}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnknownFormat(Problem):
+class UnknownFormat(Problem, frozen=True):
     """A file whose ending names no format that is known.
 
     What: the ending of a file says how it is read or written.
@@ -1324,8 +1272,7 @@ class UnknownFormat(Problem):
         return f"use one of {listed(self.known)}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ParameterInUsedFile(Problem):
+class ParameterInUsedFile(Problem, frozen=True):
     """A file with a `param` of its own, used by another.
 
     What: `param` belongs to the spec that is run: `-p name=value` gives it its value.
@@ -1349,8 +1296,7 @@ class ParameterInUsedFile(Problem):
         return f"make it a parameter of the tasks that need it: `task name({self.name}: …) {{ … }}`"
 
 
-@dataclass(frozen=True, kw_only=True)
-class NoNamespace(Problem):
+class NoNamespace(Problem, frozen=True):
     """A file that is used and whose name is no name in a spec.
 
     What: what a file declares is named after it: `use "std/evol"` gives `evol.instruct`.
@@ -1375,8 +1321,7 @@ class NoNamespace(Problem):
 # Warnings
 
 
-@dataclass(frozen=True, kw_only=True)
-class Unused(Problem):
+class Unused(Problem, frozen=True):
     """Something that is declared and never used.
 
     What: nothing in the spec needs it.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import ClassVar, Literal
+
+from msgspec import Struct
 
 from synthc.compiler.span import Span
 
 
-@dataclass(frozen=True, kw_only=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One thing that is wrong with a spec, at its place. Subclasses hold the facts and the prose.
 
     Their docstrings are what `synthc explain CODE` prints: a first line, then What, Why, Example, Fix.

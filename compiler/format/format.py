@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import astuple
 
 from synthc.compiler import ast
 from synthc.compiler.diagnostics.problem import Problem
@@ -74,15 +75,6 @@ def _placeless(node: Any) -> object:
         return None
     if isinstance(node, ast.String):
         return (ast.String, node.text)
-    names = _fields(type(node))
-    if names is None:
-        return (type(node), node)
-    return (type(node), *(_placeless(getattr(node, name)) for name in names))
-
-
-@functools.cache
-def _fields(kind: type) -> tuple[str, ...] | None:
-    """The fields of a kind of node, None of what is none."""
-    if not dataclasses.is_dataclass(kind):
-        return None
-    return tuple(field.name for field in dataclasses.fields(kind))
+    if isinstance(node, Struct):
+        return (type(node), *map(_placeless, astuple(node)))
+    return (type(node), node)

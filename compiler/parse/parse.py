@@ -11,13 +11,13 @@ import functools
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 import platformdirs
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
+from msgspec.structs import replace
 
 from synthc.compiler import ast
 from synthc.compiler.diagnostics import catalogue as problems
