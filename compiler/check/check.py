@@ -98,21 +98,22 @@ def _check(
         name: settings.embedder(node, report) for name, node in by_kind["embedder"].items()
     }
     binder = Binder()
+    binder.read_ahead(*_sql(spec))
     sets = {n: check_mutations(node, report) for n, node in by_kind["mutations"].items()}
     known = task_scope.Known(tuple(backends), constants, sets, Reader(base))
     checked_tasks = _tasks(by_kind["task"], known, spec.file, binder, report)
     dimensions = {name: e.dimensions if e else 1 for name, e in embedders.items()}
     # A broken backend or table may be the one that a name means: then unknown names say nothing.
     checked_tables: dict[str, typed.Table | None] = dict.fromkeys(by_kind["table"])
-    around = Known(known, dimensions, checked_tasks, checked_tables)
-    for node in _in_order(by_kind["table"], binder, report):
+    # In SQL names are the same whatever their case.
+    folded = {name.lower(): name for name in by_kind["table"]}
+    around = Known(known, dimensions, checked_tasks, checked_tables, folded)
+    for node in _in_order(by_kind["table"], folded, binder, report):
         table = tables.check_table(node, around, binder, report)
         checked_tables[node.name.text] = table
         if table:
             binder.define(table.name, table.columns)
-    expects = [
-        _expect(node, checked_tables, known, binder, report) for node in by_kind["expect"].values()
-    ]
+    expects = [_expect(node, around, binder, report) for node in by_kind["expect"].values()]
     exports = [node for node in spec.declarations if isinstance(node, ast.Export)]
     _check_exports(exports, tuple(by_kind["table"]), report)
     checked_tests = [
@@ -133,6 +134,27 @@ def _check(
         tuple(exports),
         tuple(t for t in checked_tests if t),
     )
+
+
+def _sql(spec: ast.Spec) -> tuple[list[str], list[str]]:
+    """The SQL of a spec that is about one row, and that which is whole queries."""
+    expressions: list[ast.String | None] = []
+    queries: list[ast.String] = []
+    for node in nodes(spec.declarations):
+        match node:
+            case ast.Sql(text):
+                expressions.append(text)
+            case ast.Ask(wheres=wheres):
+                expressions += wheres
+            case ast.Repeat(until=until):
+                expressions.append(until)
+            case ast.Call(ast.Path((ast.Name("where" | "select"),)), (ast.Argument(value=text),)):
+                expressions.append(text if isinstance(text, ast.String) else None)
+            case ast.QuerySource(text) | ast.SqlStep(text) | ast.Expect(text=text):
+                queries.append(text)
+            case _:
+                pass
+    return [text.text for text in expressions if text], [text.text for text in queries]
 
 
 def _tasks(
@@ -175,18 +197,10 @@ def _circles(callees: Mapping[str, str]) -> list[tuple[str, ...]]:
     return list(circles.values())
 
 
-def _expect(
-    node: ast.Expect,
-    tables_: Mapping[str, typed.Table | None],
-    known: task_scope.Known,
-    binder: Binder,
-    report: Report,
-) -> typed.Expect | None:
-    needed = {name.lower() for name in binder.query_tables(node.text)}
-    if any(table is None and name.lower() in needed for name, table in tables_.items()):
+def _expect(node: ast.Expect, known: Known, binder: Binder, report: Report) -> typed.Expect | None:
+    if known.unsound(binder.query_tables(node.text)):
         return None
-    parameters = {name: type_ for name, (_, type_) in known.constants.items()}
-    around = Surroundings("the query", {}, parameters, tuple(tables_))
+    around = Surroundings("the query", {}, known.parameters, known.folded)
     bound = binder.query(node.text, around, report)
     return typed.Expect(node.name.text, bound, node.span) if bound else None
 
@@ -247,10 +261,13 @@ def _constants(
     return constants
 
 
-def _in_order(nodes: Mapping[str, ast.Table], binder: Binder, report: Report) -> list[ast.Table]:
-    """The tables, each after those it reads; those in a circle are reported and left out."""
-    # In SQL names are the same whatever their case.
-    known = {name.lower(): name for name in nodes}
+def _in_order(
+    nodes: Mapping[str, ast.Table], known: Mapping[str, str], binder: Binder, report: Report
+) -> list[ast.Table]:
+    """The tables, each after those it reads; those in a circle are reported and left out.
+
+    `known` are their names by those in lower case.
+    """
     needs = {
         name: [known[n.lower()] for n in _needs(node, binder) if n.lower() in known]
         for name, node in nodes.items()

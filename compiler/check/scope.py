@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +26,15 @@ class Known:
     """What a table may refer to: everything that was declared and checked before it.
 
     Embedders are known by their dimensions. A task or table that did not hold stands as None, so that
-    nothing is reported because of it.
+    nothing is reported because of it. `folded` are the tables' names by those in lower case, as SQL
+    takes them.
     """
 
     outside: task_scope.Known
     embedders: Mapping[str, int]
     tasks: Mapping[str, typed.Task | None]
     tables: Mapping[str, typed.Table | None]
+    folded: Mapping[str, str]
 
     @property
     def files(self) -> Reader:
@@ -53,6 +55,11 @@ class Known:
     def parameters(self) -> dict[str, Type]:
         """The spec's parameters by type."""
         return {name: type_ for name, (_, type_) in self.constants.items()}
+
+    def unsound(self, tables: Iterable[str]) -> bool:
+        """Whether one of the tables that SQL names is declared, and did not hold."""
+        named = (self.folded.get(name.lower()) for name in tables)
+        return any(name is not None and self.tables[name] is None for name in named)
 
 
 class Scope:

@@ -73,11 +73,9 @@ def _other_source(name: str) -> str | None:
 
 
 def _query(scope: Scope, node: ast.QuerySource) -> typed.Query | None:
-    tables = {name.lower(): table for name, table in scope.known.tables.items()}
-    needed = scope.binder.query_tables(node.text)
-    if any(tables.get(name.lower(), ...) is None for name in needed):
+    if scope.known.unsound(scope.binder.query_tables(node.text)):
         return None
-    around = Surroundings("the query", {}, scope.known.parameters, tuple(scope.known.tables))
+    around = Surroundings("the query", {}, scope.known.parameters, scope.known.folded)
     bound = scope.binder.query(node.text, around, scope.report)
     if bound is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from synthc.compiler import types
@@ -26,12 +26,15 @@ _CONVERT = "convert one side, as in `x::INTEGER` or `x::VARCHAR`"
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What SQL may name where it stands: columns of one row, or the tables of the spec."""
+    """What SQL may name where it stands: columns of one row, or the tables of the spec.
+
+    `tables` are the names of tables as they were declared, by their names in lower case.
+    """
 
     owner: str
     columns: Mapping[str, Type]
     parameters: Mapping[str, Type]
-    tables: tuple[str, ...] = ()
+    tables: Mapping[str, str] = field(default_factory=dict)
 
     def meant(self, name: str, *, quoted: bool) -> str | None:
         """What somebody probably meant who wrote a name that is no column."""
@@ -76,7 +79,9 @@ def binding(message: str, tree: list[Node], places: Places, around: Surroundings
         known = tuple(re.findall(r'"(.+?)"', text.partition("Candidate tables")[2]))
         return problems.UnknownDeclaration(span=span, kind="table", name=found[1], known=known)
     if facts.get("type") == "Table" or "Table with name" in text:
-        return problems.UnknownDeclaration(span=span, kind="table", name=name, known=around.tables)
+        return problems.UnknownDeclaration(
+            span=span, kind="table", name=name, known=tuple(around.tables.values())
+        )
     if "Function" in facts.get("type", ""):
         candidates = facts.get("candidates", "").split(",")
         near = nearest(name, [word.strip().removeprefix("main.") for word in candidates])

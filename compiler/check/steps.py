@@ -339,12 +339,10 @@ def _whole(scope: Scope, node: ast.SqlStep) -> typed.Whole | None:
     scope.columns_known = False
     fields = tuple(Field(name, type_) for name, type_ in scope.columns.items())
     scope.binder.define(THIS, fields)
-    names = (*scope.known.tables, THIS)
-    tables = {name.lower(): table for name, table in scope.known.tables.items()}
-    needed = [name for name in scope.binder.query_tables(node.text) if name.lower() != THIS]
-    if any(tables.get(name.lower(), ...) is None for name in needed):
+    if scope.known.unsound(scope.binder.query_tables(node.text)):
         return None
-    around = Surroundings("the query", {}, scope.known.parameters, names)
+    tables = {**scope.known.folded, THIS: THIS}
+    around = Surroundings("the query", {}, scope.known.parameters, tables)
     bound = scope.binder.query(node.text, around, scope.report)
     if bound is None:
         return None

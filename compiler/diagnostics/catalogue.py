@@ -1161,6 +1161,9 @@ class NotRowWise(Problem, frozen=True):
         return 'make a table of it: `table t = sql """SELECT … FROM …"""`'
 
 
+DECLARE_THE_FILE = 'declare the file, `table t = read("file.csv")`, and read the table'
+
+
 class ForbiddenSql(Problem, frozen=True):
     """SQL that reaches for more than the tables of the spec.
 
@@ -1172,7 +1175,7 @@ class ForbiddenSql(Problem, frozen=True):
 
     code = "S0506"
     what: str
-    advice: str = 'declare the file, `table t = read("file.csv")`, and read the table'
+    advice: str = DECLARE_THE_FILE
 
     def message(self) -> str:
         return f"a spec's SQL may not {self.what}"

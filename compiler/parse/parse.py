@@ -6,20 +6,17 @@ by itself, and the ones that can be read go on to the next stage.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
 import re
 from collections.abc import Iterator
 from importlib import resources
-from pathlib import Path
 
-import platformdirs
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
 from msgspec.structs import replace
 
 from synthc.compiler import ast
+from synthc.compiler.cache import kept
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
 from synthc.compiler.parse import place, syntax
@@ -38,26 +35,16 @@ class _WholeWords:
 
 @functools.cache
 def _parser() -> Lark:
+    tables = kept("grammar")
     grammar = resources.files("synthc.grammar").joinpath("synth.lark").read_text(encoding="utf-8")
     return Lark(
         grammar,
         parser="lalr",
         propagate_positions=True,
         postlex=_WholeWords(),
-        cache=_kept() or False,
+        # Lark makes them anew where the grammar changed, or where the file cannot be read.
+        cache=str(tables) if tables else False,
     )
-
-
-def _kept() -> str | None:
-    """Where Lark keeps the tables of the grammar, which take it longer than a compilation to make.
-
-    It makes them anew where the grammar changed, or where the file cannot be read.
-    """
-    kept = os.environ.get("SYNTHC_CACHE") or platformdirs.user_cache_dir("synthc")
-    folder = Path(kept, "grammar")
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-    return str(folder / "tables") if os.access(folder, os.W_OK) else None
 
 
 def parse(text: str, file: str) -> tuple[ast.Spec, list[Problem]]:

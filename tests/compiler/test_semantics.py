@@ -139,7 +139,7 @@ BAD_QUERIES = [
 def test_sql_reaches_nothing_but_the_tables_of_the_spec(binder: Binder, query: str) -> None:
     found: list[Problem] = []
     unknown_variable = [1]  # a replacement scan would find it
-    around = Surroundings("the query", {}, {}, ("seeds",))
+    around = Surroundings("the query", {}, {}, {"seeds": "seeds"})
     assert binder.query(string(query), around, found.append) is None, unknown_variable
     assert found
 
@@ -161,7 +161,7 @@ def test_sql_reaches_nothing_but_the_tables_of_the_spec(binder: Binder, query: s
 )
 def test_which_tables_a_query_reads(binder: Binder, query: str, tables: tuple[str, ...]) -> None:
     found: list[Problem] = []
-    around = Surroundings("the query", {}, {}, ("seeds",))
+    around = Surroundings("the query", {}, {}, {"seeds": "seeds"})
     bound = binder.query(string(query), around, found.append)
     assert bound, [problem.message() for problem in found]
     assert bound.tables == tables
