@@ -5,13 +5,13 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
+from msgspec.structs import replace
 from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 from pyreqwest.request import RequestBuilder

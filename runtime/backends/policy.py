@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from synthc.runtime.backends.breaker import Breaker
 from synthc.runtime.backends.limiter import Pace

@@ -9,23 +9,22 @@ Between the two stand small backends that wrap one another: `Retrying(Limited(On
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from synthc.compiler.plan import Contract
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """One turn of a conversation: `role` is "system", "user" or "assistant"."""
 
     role: str
     content: str
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """What is asked. `schema` is the JSON schema wanted of the answer; not all servers heed it.
 
     For whoever answers without a model, and never sent: `key` is the call's identity, `contract` what
@@ -39,8 +38,7 @@ class Request:
     count: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What came back: `model` and the token counts as the server says, None where it does not.
 
     `latency_s` is the time of the request that was answered, `attempts` counts it and those that
@@ -113,8 +111,7 @@ class SchemaRefused(CallFailed):
     """The server cannot be asked for JSON of a schema."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """An HTTP response, read whole: the names of `headers` are in lower case."""
 
     status: int

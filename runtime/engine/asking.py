@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import Future
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import Struct
 
 from synthc.compiler import plan, types
 from synthc.runtime.backends.protocol import Backend, Message, Request
@@ -41,8 +43,7 @@ class Model:
     counts: AskCounts
 
 
-@dataclass(frozen=True, slots=True)
-class Filled:
+class Filled(Struct, frozen=True):
     """The columns of an ask, the model that answered (if any did), and faults that cost nulls."""
 
     values: tuple[Any, ...]
@@ -80,6 +81,10 @@ class Calls(Protocol):
         """The run that calls are noted under."""
         ...
 
+    def seen(self, digest: bytes) -> bool:
+        """Whether a call may have been made before, in this run or another; from now on it was."""
+        ...
+
     async def answers(self, digests: Sequence[bytes]) -> Sequence[StoredAnswer | Exception | None]:
         """For each call identity its answer, if it was ever answered."""
         ...
@@ -104,7 +109,8 @@ class Asker:
         self._prompts = prompts
         self._trace = trace
         self._stored = Batcher[bytes, StoredAnswer | None](journal.answers)
-        self._flying: dict[bytes, asyncio.Future[StoredAnswer]] = {}
+        # Calls on their way; a future once another row waits for the same.
+        self._flying: dict[bytes, Future[StoredAnswer] | None] = {}
 
     async def fill(
         self, op: plan.Ask, template: str | None, values: dict[str, Any], place: Place
@@ -179,7 +185,9 @@ class Asker:
     ) -> tuple[StoredAnswer, bool]:
         """The answer, and whether it was sent for."""
         digest = model.identity.digest(request, place, op.ordinal)
-        while flying := self._flying.get(digest):
+        known = self._journal.seen(digest)
+        while digest in self._flying:
+            flying = self._flying[digest] = self._flying[digest] or Future()
             await asyncio.wait([flying])
             if not flying.cancelled():  # else the row that asked is gone, and this one asks
                 model.counts.from_store += 1
@@ -187,26 +195,33 @@ class Asker:
                     return flying.result(), False
                 except RowFailed as failed:  # each row has its own: the engine adds where it was
                     raise RowFailed(failed.reason, failed.detail) from None
-        future = asyncio.get_running_loop().create_future()
-        self._flying[digest] = future
+        self._flying[digest] = None
         try:
-            answer = await self._stored(digest)
+            answer = await self._stored(digest) if known else None
             sent = answer is None
             if answer is None:
                 answer = await self._send(op, model, request, place, reask, digest)
             else:
                 model.counts.from_store += 1
-            future.set_result(answer)
-            return answer, sent
-        except asyncio.CancelledError:
-            future.cancel()
+        except BaseException as error:
+            self._landed(digest, error)
             raise
-        except Exception as error:
-            future.set_exception(error)
-            future.exception()  # nobody may be waiting: then it was raised here, and that is enough
-            raise
-        finally:
-            del self._flying[digest]
+        self._landed(digest, answer)
+        return answer, sent
+
+    def _landed(self, digest: bytes, outcome: StoredAnswer | BaseException) -> None:
+        """Tell those who wait for an equal call what came of it, if there are any."""
+        flying = self._flying.pop(digest)
+        match outcome:
+            case _ if flying is None:
+                pass
+            case asyncio.CancelledError():
+                flying.cancel()
+            case BaseException():
+                flying.set_exception(outcome)
+                flying.exception()  # those who wait may be gone: it was raised here, too
+            case answer:
+                flying.set_result(answer)
 
     async def _send(
         self,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from synthc.compiler import plan
 from synthc.runtime.engine.asking import elements
@@ -61,8 +62,7 @@ class Progress:
         self.total = (self.total or 0) + rows
 
 
-@dataclass(slots=True)
-class _Row:
+class _Row(Struct, eq=False):
     """A row on its way: `path` is its ordinal, those of the rows it came from before it.
 
     Its number, by which gates know it, is `nth` behind that of the first of its siblings.

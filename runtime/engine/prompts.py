@@ -31,12 +31,14 @@ class Prompts:
         try:
             if compiled is None:
                 compiled = self._compiled[template] = self._sandbox.from_string(template)
+                compiled.globals = {}  # they are among the values
             return self._fill(compiled, values)
         except Exception as error:  # a template can fail in any way: it is this row's fault
             raise RowFailed("template", f"the template cannot be filled: {error}") from error
 
     def _fill(self, compiled: Template, values: Mapping[str, Any]) -> str:
-        """What `render` does, without its chain of maps, which took longer than the template."""
+        """What `render` does, without the chain of maps that it makes of globals and values: to walk along
+        it took longer than the template."""
         context = compiled.new_context({**self._sandbox.globals, **values}, shared=True)
         return self._sandbox.concat(compiled.root_render_func(context))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from synthc.compiler.plan import Ref
 from synthc.runtime.errors import RunError
@@ -14,8 +15,7 @@ Note = tuple[Callable[[dict[str, Any]], None], dict[str, Any]]
 """A record, and what takes it into the journal once the row's end is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True, gc=False):
     """Where something is asked or drawn: for which row, in which rounds of its loops (from 1, the
     outermost first), and as which of several at once (from 0)."""
 
@@ -25,8 +25,7 @@ class Place:
     index: int | None = None
 
 
-@dataclass(slots=True)
-class Scope:
+class Scope(Struct, eq=False):
     """The slots of a row, or of one round of a loop. A slot holds its value, or the task making it.
 
     `outer` is what is around it: the row that was forked, the round of the loop around. Tasks that were
@@ -37,8 +36,8 @@ class Scope:
     slots: dict[str, Any]
     outer: Scope | None = None
     rounds: tuple[int, ...] = ()
-    notes: list[Note] = field(default_factory=list)
-    started: list[asyncio.Task[None]] = field(default_factory=list)
+    notes: list[Note] = []
+    started: list[asyncio.Task[None]] = []
 
     def child(self, number: int, slots: dict[str, Any]) -> Scope:
         """That of the row's child of a number, from 1."""

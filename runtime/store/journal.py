@@ -16,6 +16,7 @@ from synthc.runtime.store.schema import (
     FAILURE_COLUMNS,
     MUTATION_COLUMNS,
 )
+from synthc.runtime.store.seen import Seen
 from synthc.runtime.store.store import (
     UNWRITABLE,
     Ordinal,
@@ -68,6 +69,7 @@ class Journal:
         self._room.set()
 
     async def __aenter__(self) -> Journal:
+        self._seen = Seen(await self.do(self._calls.prefixes))
         self._task = asyncio.create_task(self._keep_flushing())
         return self
 
@@ -187,6 +189,10 @@ class Journal:
                 await self.flush()
 
     # Reading
+
+    def seen(self, digest: bytes) -> bool:
+        """Whether a call may have been made before, in this run or another; from now on it was."""
+        return self._seen.add(digest)
 
     async def answers(self, digests: Sequence[bytes]) -> Sequence[StoredAnswer | Exception | None]:
         """For each call identity its answer, if it was ever answered."""

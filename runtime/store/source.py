@@ -6,12 +6,12 @@ import glob
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
 import duckdb
 import msgspec
+from msgspec import Struct
 
 from synthc.compiler import plan, types
 from synthc.compiler.types import Field, Type
@@ -26,8 +26,7 @@ PAGE = 2_048
 _PLACE, _NTH, _DIGEST = '"·place"', '"·nth"', '"·digest"'
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRow:
+class SourceRow(Struct, frozen=True, gc=False):
     """A row as it enters its chain: its place in the source's order, its key, its columns."""
 
     ordinal: int

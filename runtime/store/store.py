@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from msgspec import Struct
 
 from synthc.compiler import plan, types
 from synthc.compiler.types import Field
 from synthc.runtime.errors import RunError, Stopped
-from synthc.runtime.store import arrow, schema
+from synthc.runtime.store import arrow, schema, seen
 from synthc.runtime.store.schema import FORMAT
 
 Ordinal = int | tuple[int, ...]
@@ -49,8 +50,7 @@ def staged_fields(table: plan.Table) -> tuple[Field, ...]:
     return (Field(ORDINAL, ordinal), *(Field(o.name, o.type) for o in table.outputs))
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
+class StoredAnswer(Struct, frozen=True, gc=False):
     """An answer that was paid for: what an ask needs of it."""
 
     text: str
@@ -236,6 +236,13 @@ class Store:
             self._connection.execute(f"DROP TABLE statuses_{number}")
 
     # Calls
+
+    def prefixes(self) -> list[int]:
+        """The first bytes of the digests of all calls, as `Seen` wants them."""
+        rows = self._connection.execute(
+            f"SELECT DISTINCT ('0x' || left(hex(digest), {2 * seen.BYTES}))::INTEGER FROM synth.calls"
+        ).fetchall()
+        return [prefix for (prefix,) in rows]
 
     def answers(self, digests: Iterable[bytes]) -> dict[bytes, StoredAnswer]:
         """The answers that are there already, by call identity: one query for many."""
