@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from synthc.compiler import plan
@@ -44,15 +44,22 @@ def _compared(before: plan.Plan, after: plan.Plan) -> Iterator[tuple[str, str]]:
 
 
 def _in_table(before: plan.Table, after: plan.Table) -> Iterator[str]:
-    kept = {id(op) for op in after.ops}
-    had = {id(op) for op in before.ops}
-    for op in before.ops:
-        if id(op) not in kept and not isinstance(op, plan.Require):
-            yield _dropped(op)
-    for op in after.ops:
-        if id(op) not in had:
-            yield f"{named(op)} was made of several steps, or changed"
+    gone = _gone(before.ops, after.ops)
+    yield from (_dropped(op) for op in gone if not isinstance(op, plan.Constant))
     yield from _moved(before, after)
+
+
+def _gone(before: Sequence[plan.Op], after: Sequence[plan.Op]) -> Iterator[plan.Op]:
+    """The operations that are no longer there; of a loop that does less, those of its rounds."""
+    kept = {id(op) for op in after}
+    loops = {op.write: op for op in after if isinstance(op, plan.Repeat)}
+    for op in before:
+        if id(op) in kept:
+            continue
+        if isinstance(op, plan.Repeat) and op.write in loops:
+            yield from _gone(op.ops, loops[op.write].ops)
+        else:
+            yield op
 
 
 def _dropped(op: plan.Op) -> str:
@@ -67,11 +74,11 @@ def _dropped(op: plan.Op) -> str:
 
 
 def _moved(before: plan.Table, after: plan.Table) -> Iterator[str]:
-    """What costs nothing and stands before something now that it stood behind."""
+    """What stands before something that costs, and stood behind it."""
     was = {id(op): at for at, op in enumerate(before.ops)}
     order = [op for op in after.ops if id(op) in was]
     for at, op in enumerate(order):
-        if costs(op) or isinstance(op, plan.Require | plan.Constant):
+        if isinstance(op, plan.Require | plan.Constant):
             continue
         passed = [o for o in order[at + 1 :] if costs(o) and was[id(o)] < was[id(op)]]
         if passed:

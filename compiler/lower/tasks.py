@@ -8,6 +8,7 @@ from synthc.compiler import plan, typed, types
 from synthc.compiler.check import sql
 from synthc.compiler.check.tasks import MODEL_NAME, ROUND
 from synthc.compiler.lower.chain import ROW, Chain
+from synthc.compiler.needed import needed
 from synthc.compiler.plan import Ref
 from synthc.compiler.span import Span
 from synthc.compiler.types import Field, Type
@@ -302,7 +303,9 @@ class _Use:
         self.scope, self.types, self.chain.ops, self.loop = outside
         for name, ref in constants.items():  # theirs are the slots of the whole chain
             self.define(name, self.values[name][1], ref)
-        asks = plan.asks(ops)
+        ends = plan.reads(until) if until else frozenset[str]()
+        # Not that of what the loop can do without, if it asks anything else.
+        asks = plan.asks(needed(ops, {*plan.slots(following), *ends})) or plan.asks(ops)
         column = produce.columns[0]
         self.chain.ops.append(
             plan.Repeat(
