@@ -8,8 +8,8 @@ or in a process of its own, for benchmarks (the first line it prints is its url)
 
     python -m bench.server --latency 0.05 --cap 64 --fault 500=0.01
 
-Answers are a function of the request: the same prompt has the same answer. `GET /stats`, on the
-same port, tells any process what was asked so far.
+Answers are a function of the request: the same prompt has the same answer, and takes as long. `GET
+/stats`, on the same port, tells any process what was asked so far.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import argparse
 import asyncio
 import hashlib
 import json
-import random
+import ssl
 import threading
 import time
 from collections import Counter
@@ -26,6 +26,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from pathlib import Path
+from typing import cast
+
+import msgspec
 
 from bench.answers import MODEL, Seen, completion, default_answer
 from bench.faults import FAULTS, Fault, Json
@@ -53,15 +57,22 @@ class Server:
     count: int = 0
     in_flight: int = 0
     peak: int = 0
+    first_at: float | None = None
 
     def stats(self) -> Json:
-        """Counts so far: `total` requests, `peak` of those in flight at once, and by what."""
+        """What came so far: `total` requests with so many different `prompts`, `peak` of them at once.
+
+        `first_at` is when the first one came, in seconds of time.time(), `cpu_s` what this process
+        took.
+        """
         return {
             "total": self.count,
+            "prompts": len(self.by_prompt),
             "in_flight": self.in_flight,
             "peak": self.peak,
-            "by_status": self.by_status,
-            "by_prompt": self.by_prompt,
+            "by_status": {str(status): count for status, count in self.by_status.items()},
+            "first_at": self.first_at,
+            "cpu_s": time.process_time(),
         }
 
     def wait_for(self, count: int) -> None:
@@ -71,9 +82,10 @@ class Server:
 
     def see(self, headers: dict[str, str], body: Json) -> Seen:
         """Count and record a request for a completion."""
-        asked = [body.get("messages"), body.get("response_format")]
-        digest = hashlib.blake2b(json.dumps(asked).encode(), digest_size=8).hexdigest()
+        digest = digest_of(body)
         seen = Seen(self.count, self.by_prompt[digest], digest, headers, body)
+        if self.first_at is None:
+            self.first_at = time.time()
         self.count += 1
         self.by_prompt[digest] += 1
         if self.record:
@@ -87,8 +99,7 @@ class Server:
         if self.cap is not None and self.in_flight > self.cap:
             return FAULTS["429"]
         if isinstance(self.faults, Mapping):
-            # By prompt and occurrence, so that the order in which requests come changes nothing.
-            draw = random.Random(f"fault {seen.digest} {seen.occurrence}").random()
+            draw = _draw("fault", seen) if self.faults else 0.0
             for name, rate in self.faults.items():
                 draw -= rate
                 if draw < 0:
@@ -101,7 +112,8 @@ class Server:
         """How long the answer to this request takes, in seconds."""
         if isinstance(self.latency_s, int | float):
             return self.latency_s
-        return random.Random(f"latency {seen.digest} {seen.occurrence}").uniform(*self.latency_s)
+        least, most = self.latency_s
+        return least + (most - least) * _draw("latency", seen)
 
     def reply(self, seen: Seen) -> tuple[bytes, Fault]:
         """The whole HTTP answer, and how it is to be sent."""
@@ -130,8 +142,23 @@ class Server:
         return _http(fault.status, body, headers), fault
 
 
+def digest_of(body: Json) -> str:
+    """Names what a request asks: its messages and its schema."""
+    asked = msgspec.json.encode([body.get("messages"), body.get("response_format")])
+    return hashlib.blake2b(asked, digest_size=8).hexdigest()
+
+
+def _draw(what: str, seen: Seen) -> float:
+    """A number in [0, 1) for a prompt and its occurrence: in whatever order requests come."""
+    drawn = hashlib.blake2b(f"{what} {seen.digest} {seen.occurrence}".encode(), digest_size=6)
+    return int.from_bytes(drawn.digest()) / 2**48
+
+
 def _http(status: int, body: object, headers: Mapping[str, str] | None = None) -> bytes:
-    text = (body if isinstance(body, str) else json.dumps(body)).encode()
+    try:
+        text = body.encode() if isinstance(body, str) else msgspec.json.encode(body)
+    except UnicodeEncodeError:  # half a character, which JSON can say and UTF-8 cannot
+        text = json.dumps(body).encode()
     more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     head = f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {len(text)}"
     return f"{head}\r\n{more}\r\n".encode() + text
@@ -147,9 +174,8 @@ class _Connection(asyncio.Protocol):
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self.connections.add(transport)
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
+        self.connections.add(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self.connections.discard(self.transport)
@@ -178,7 +204,7 @@ class _Connection(asyncio.Protocol):
         elif method == "POST" and path.endswith("/chat/completions"):
             server.in_flight += 1
             server.peak = max(server.peak, server.in_flight)
-            seen = server.see(headers, json.loads(body))
+            seen = server.see(headers, msgspec.json.decode(body))
             reply, fault = server.reply(seen)
             wait_s = 0.0 if fault.status == 429 else server.wait_s(seen)
             if wait_s:
@@ -208,13 +234,19 @@ class _Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_later(0.05, self.drip)
 
 
-async def _serve(server: Server, port: int, ready: Callable[[], object]) -> None:
+async def _serve(
+    server: Server,
+    port: int,
+    ready: Callable[[], object],
+    tls: ssl.SSLContext | None = None,
+) -> None:
     loop = asyncio.get_running_loop()
     connections: set[asyncio.Transport] = set()
     listening = await loop.create_server(
-        lambda: _Connection(server, connections), "127.0.0.1", port, backlog=4096
+        lambda: _Connection(server, connections), "127.0.0.1", port, backlog=4096, ssl=tls
     )
-    server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+    scheme = "https" if tls else "http"
+    server.url = f"{scheme}://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
     ready()
     try:
         await loop.create_future()  # until cancelled
@@ -279,6 +311,9 @@ def main() -> None:
     parser.add_argument(
         "--fault", action="append", default=[], metavar="NAME=RATE", help=", ".join(FAULTS)
     )
+    parser.add_argument(
+        "--tls", type=Path, metavar="FILE", help="speak TLS, with the certificate and key in FILE"
+    )
     options = parser.parse_args()
     server = Server(
         latency_s=options.latency[0] if len(options.latency) == 1 else tuple(options.latency),
@@ -287,8 +322,14 @@ def main() -> None:
         key=options.key,
         record=False,
     )
+    import uvloop  # only here: the tests run where there is none, too
+
+    tls = None
+    if options.tls:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(options.tls)
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(server, options.port, lambda: print(server.url, flush=True)))
+        uvloop.run(_serve(server, options.port, lambda: print(server.url, flush=True), tls))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,98 @@
+"""Whole processes, measured from outside: the loopback server, and whoever asks it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PATIENCE_S = 1_800.0
+"""What hangs for so long is killed, and was not measured."""
+
+
+class Failed(Exception):
+    """A process that is measured did not do what it should: its words are in the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A process that ended well: seconds of wall and of CPU, its peak of resident memory in bytes.
+
+    The peak is never less than that of the process that started it. `started_at` is in seconds of
+    time.time().
+    """
+
+    wall_s: float
+    cpu_s: float
+    peak_bytes: int
+    started_at: float
+    stdout: str
+
+
+def measured(
+    command: Sequence[str | Path], folder: Path, env: Mapping[str, str] | None = None
+) -> Measured:
+    """Run a command in a folder, with `env` on top of the environment, and measure it whole.
+
+    Raises Failed where it exits with another status than 0.
+    """
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        started_at, started = time.time(), time.perf_counter()
+        process = subprocess.Popen(
+            command, cwd=folder, env={**os.environ, **(env or {})}, stdout=out, stderr=err
+        )
+        patience = threading.Timer(PATIENCE_S, process.kill)
+        patience.start()
+        _, status, used = os.wait4(process.pid, 0)
+        wall_s = time.perf_counter() - started
+        patience.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)  # it was waited for here
+        out.seek(0)
+        err.seek(0)
+        if process.returncode:
+            shown = " ".join(map(str, command))
+            raise Failed(f"{shown}: exit status {process.returncode}\n{err.read()[-4000:]}")
+        # Linux counts in kibibytes, macOS in bytes.
+        peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        cpu_s = used.ru_utime + used.ru_stime
+        return Measured(wall_s, cpu_s, peak, started_at, out.read())
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The server while it runs in a process of its own."""
+
+    url: str
+
+    def stats(self) -> dict[str, Any]:
+        """What it saw, as bench/server.py tells it; not from one that speaks TLS."""
+        with urllib.request.urlopen(self.url.removesuffix("/v1") + "/stats") as reply:
+            return json.load(reply)
+
+
+@contextmanager
+def server(*options: object) -> Iterator[Serving]:
+    """A new server, in a process of its own, with options of `python -m bench.server`."""
+    command = [sys.executable, "-m", "bench.server", *map(str, options)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        url = process.stdout.readline().strip()
+        if not url:
+            raise Failed("the server did not start")
+        yield Serving(url)
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
