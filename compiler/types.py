@@ -103,6 +103,11 @@ MESSAGES = ListOf(Record((Field("role", Text()), Field("content", Text()))))
 """What a chat is made of."""
 
 
+NULL = Other('"NULL"')
+"""What DuckDB calls a column of nulls alone. It fits everywhere, and so it stands in for a type that
+could not be read: nothing is said only because of it."""
+
+
 def required(type_: Type) -> Type:
     """The type without its `?`."""
     return type_.of if isinstance(type_, Maybe) else type_

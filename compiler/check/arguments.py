@@ -15,6 +15,8 @@ from synthc.compiler.check.values import assignable, described, resolve_value
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
 
+_SETTINGS = ("temperature", "max_tokens", "max_new_tokens", "top_p", "stop", "seed", "timeout")
+
 Report = Callable[[Problem], None]
 Given = dict[str, typed.Given]
 
@@ -28,7 +30,9 @@ def bind_arguments(scope: Scope, node: ast.Step, task: typed.Task) -> tuple[Give
     sound = True
     misnamed = False
     for argument in node.call.arguments:
-        name = _name(scope.report, argument, task, wanted, given)
+        # What no column of its own name binds was meant first.
+        order = sorted(wanted, key=lambda name: name in scope.columns)
+        name = _name(scope.report, argument, task, tuple(order), given)
         if name is None:
             sound = False
             misnamed = True
@@ -68,7 +72,10 @@ def _name(
 ) -> str | None:
     """The name that an argument is given by; None where a problem was reported."""
     if argument.name is None or argument.alias:
-        form = f"{task.name}({next(iter(wanted), 'name')} = …)"
+        left = [name for name in wanted if name not in given]
+        value = argument.value
+        shown = str(value) if isinstance(value, ast.Path) else described(value)
+        form = f"{task.name}({next(iter(left), 'name')} = {shown.strip('`')})"
         report(problems.WrongCall(span=argument.span, callee=task.name, form=form))
         return None
     name = argument.name.text
@@ -80,6 +87,14 @@ def _name(
             advice = f"`{name}` is an input: it is bound where `{task.name}` is a step"
         elif name in (column.name for column in task.outputs):
             advice = f"`{name}` is what the task makes: `{task.name} as …` gives it a name"
+        elif name in _SETTINGS:
+            advice = (
+                f"`{name}` is a setting of the backend: `backend other extends … {{ {name} = … }}`"
+            )
+        elif name in ("n", "num_generations", "num_return_sequences", "samples"):
+            advice = 'several answers to one prompt: `out answers: text[] = ask "…" n 3`'
+        elif name in ("input_mappings", "inputs", "mapping", "columns"):
+            advice = f"each input is given by its own name: `{task.name}(input = column)`"
         report(
             problems.UnknownArgument(
                 span=argument.name.span, callee=task.name, name=name, known=wanted, advice=advice
@@ -178,7 +193,18 @@ def _value(
             return None
         case _:
             taken = resolve_value(value, wanted.type, what, scope.report)
+            if isinstance(value, ast.String) and taken and _names_column(scope, value.text):
+                scope.report(problems.QuotedColumn(span=value.span, name=value.text))
             return typed.Given(value=taken[0]) if taken else None
+
+
+def _names_column(scope: Scope, text: str) -> bool:
+    """Whether a text is the name of a column of the table, or of a part of one."""
+    name, _, part = text.partition(".")
+    type_ = types.required(scope.columns[name]) if name in scope.columns else None
+    if not part:
+        return type_ is not None
+    return isinstance(type_, types.Record) and any(field.name == part for field in type_.fields)
 
 
 def given_constant(
@@ -193,6 +219,11 @@ def given_constant(
     what = f"`{parameter.name}` of `{task}`"
     if parameter.kind != "value":
         return _declaration(value, parameter, what, known, report)
+    if isinstance(value, ast.Path) and str(value) in known.constants:
+        wanted, near = "a value", f"${value}"
+        shown = f"`{value}`, a parameter without its `$`"
+        report(problems.BadValue(span=value.span, what=what, wanted=wanted, found=shown, near=near))
+        return None
     if isinstance(value, ast.ParameterValue):
         found = _constant(value, parameter, what, known, report, columns)
     else:
@@ -244,7 +275,16 @@ def _declaration(
     options = known.backends if kind == "backend" else tuple(known.mutations)
     if not isinstance(value, ast.Path):
         wanted = f"the name of a declaration, `{kind} name {{ … }}`"
-        report(problems.BadValue(span=value.span, what=what, wanted=wanted, found=described(value)))
+        quoted = value.text if isinstance(value, ast.String) else ""
+        report(
+            problems.BadValue(
+                span=value.span,
+                what=what,
+                wanted=wanted,
+                found=described(value),
+                advice=f"names stand without quotes: `{quoted}`" if quoted in options else None,
+            )
+        )
         return None
     name = str(value)
     if name not in options:

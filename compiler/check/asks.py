@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from synthc.compiler import ast, typed, types
 from synthc.compiler.check import templates
 from synthc.compiler.check.contracts import Columns, check_contract
@@ -43,6 +45,8 @@ def check_ask(scope: TaskScope, node: ast.Produce, ask: ast.Ask, guard: Guard) -
     made = _prompt(scope, ask, names, guard, has_format=has_format)
     system = ask.systems[0] if ask.systems else None
     system_reads = _template(scope, system, names, has_format=has_format) if system else ()
+    if has_format:
+        _format_printed(scope, ask)
     backend = (
         scope.reference(ask.backends[0], "backend", scope.known.backends) if ask.backends else None
     )
@@ -71,6 +75,22 @@ def check_ask(scope: TaskScope, node: ast.Produce, ask: ast.Ask, guard: Guard) -
         (each[0], each[1]) if each else None,
         count,
     )
+
+
+def _format_printed(scope: TaskScope, ask: ast.Ask) -> None:
+    """Warn of a prompt that names the output format, and prints it as other languages do."""
+    for template in (ask.prompt, *ask.systems):
+        text = template.text if isinstance(template, ast.String) else ""
+        sign = re.search(r"(?<!\{)\{ ?output_format ?\}(?!\})|\$output_format\b", text)
+        if isinstance(template, ast.String) and sign:
+            scope.report(
+                problems.Unused(
+                    span=template.at(sign.start(), len(sign[0])),
+                    kind="word",
+                    name=templates.OUTPUT_FORMAT,
+                    advice=f"`{sign[0]}` does not print it: `{{{{ output_format }}}}` does",
+                )
+            )
 
 
 def _said_once(scope: TaskScope, ask: ast.Ask) -> None:
@@ -154,7 +174,7 @@ def _each(
             what = "what `each` goes through"
             scope.report(problems.BadValue(span=other.span, what=what, wanted=wanted, found=found))
             return None
-    if source is None:
+    if source is None or names[source] == types.NULL:
         return None
     element = types.element(names[source])
     if element is None:
@@ -166,6 +186,8 @@ def _each(
                 found=types.name(names[source]),
             )
         )
+        return None
+    if not _never_null(scope, ask, each.list, names[source], source):
         return None
     if each.name.text in names:
         owner = scope.owner
@@ -183,6 +205,8 @@ def _per(scope: TaskScope, ask: ast.Ask, guard: Guard) -> tuple[str, ...] | None
     if name is None:
         return None
     found = scope.visible(guard)[name]
+    if found == types.NULL:
+        return None
     if not isinstance(types.required(found), types.ListOf):
         scope.report(
             problems.WrongType(
@@ -193,7 +217,21 @@ def _per(scope: TaskScope, ask: ast.Ask, guard: Guard) -> tuple[str, ...] | None
             )
         )
         return None
-    return (name,)
+    return (name,) if _never_null(scope, ask, node, found, name) else None
+
+
+def _never_null(scope: TaskScope, ask: ast.Ask, node: ast.Value, found: Type, name: str) -> bool:
+    """Whether a list is there for each row that is asked about; reports where it may be null.
+
+    A `where` that reads the list leaves out the rows in which it is null.
+    """
+    sign = re.escape(name)
+    asked = any(re.search(rf"(?i)\b{sign}\b", where.text) for where in ask.wheres)
+    if not types.nullable(found) or asked:
+        return True
+    shown = f"${name}" if isinstance(node, ast.ParameterValue) else name
+    scope.report(problems.NullableList(span=node.span, name=shown, type=types.name(found)))
+    return False
 
 
 _Made = tuple[typed.Prompt, tuple[str, ...]]
@@ -218,6 +256,10 @@ def _template(
 ) -> tuple[str, ...] | None:
     if isinstance(node, ast.File):
         return None  # it could not be read, and that was reported
+    if re.fullmatch(r"[\w./-]+\.(jinja2?|j2|txt|md|prompt)", node.text.strip()):
+        form = f'ask file("{node.text.strip()}")'
+        scope.report(problems.WrongCall(span=node.span, callee="ask", form=form))
+        return None
     reads = templates.check(
         node, names, has_format=has_format, report=scope.report, later=scope.later
     )
@@ -230,6 +272,8 @@ def _conversation(scope: TaskScope, path: ast.Path, guard: Guard) -> _Made | Non
     if name is None:
         return None
     found = scope.visible(guard)[name]
+    if found == types.NULL:
+        return None
     if not isinstance(types.required(found), types.Chat):
         scope.report(
             problems.WrongType(

@@ -64,7 +64,7 @@ def check(
             case (
                 problems.UnknownDeclaration() | problems.UnknownParameter() | problems.UnknownType()
             ):
-                follows = problem.name in broken
+                follows = problem.name in broken or problem.name.split(".")[0] in broken
             case problems.UsingMissing(known=()):
                 follows = problem.kind in broken
             case _:
@@ -238,6 +238,7 @@ def _constants(
         name = node.name.text
         type_ = resolve_type(node.type, report)
         if type_ is None:
+            constants[name] = None, types.NULL
             continue
         value: tuple[Any] | None = None
         if node.default is not None and not isinstance(node.default, ast.Sample):

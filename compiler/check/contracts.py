@@ -191,6 +191,17 @@ def _pattern(node: ast.Contract, columns: Columns, report: Report) -> typed.Cont
             )
         )
         return None
+    if node.name.text == "lines" and not node.per and INDEX in groups and INDEX not in names:
+        at = regex.pattern.find(f"<{INDEX}>") + 1
+        place = Span(
+            regex.inner.file,
+            regex.inner.line,
+            regex.inner.column + at,
+            regex.inner.line,
+            regex.inner.column + at + len(INDEX),
+        )
+        report(problems.IndexWithoutList(span=place))
+        return None
     per = str(node.per) if node.per else None
     return typed.Contract(node.name.text, pattern=text, per=per)
 

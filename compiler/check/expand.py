@@ -12,7 +12,7 @@ from typing import TypeVar, assert_never
 from msgspec.structs import replace
 
 from synthc.compiler import ast
-from synthc.compiler.check.values import NAMED, resolve_type
+from synthc.compiler.check.values import NAMED, REPORTED, resolve_type
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem, nearest
 from synthc.compiler.walk import rewritten
@@ -89,6 +89,14 @@ def _aliases(spec: ast.Spec, report: Report) -> dict[str, ast.TypeExpression]:
         if circle and name == min(circle):
             report(problems.Cycle(span=node.name.span, kind="types", names=circle))
         written[name] = _stand_in(node.name) if circle else node.type
+    quiet = {name: _stand_in(node.name) for name, node in declared.items()}
+    for name in declared:
+        found: list[Problem] = []
+        alone = _written_out(written[name], quiet, found.append)
+        if resolve_type(alone, found.append) is None and found:
+            written[name] = quiet[name]
+        for problem in found:
+            report(problem)
     for _ in declared:  # a name of a name of a name is as deep as there are names
         written = {name: _written_out(type_, written, report) for name, type_ in written.items()}
     return written
@@ -127,7 +135,7 @@ _Aliases = Mapping[str, ast.TypeExpression]
 
 def _stand_in(name: ast.Name) -> ast.TypeExpression:
     """A type for a name that has none, so that its uses are not reported too."""
-    return ast.NamedType(ast.Name("text", name.span), name.span)
+    return ast.NamedType(ast.Name(REPORTED, name.span), name.span)
 
 
 def _without_names_of_types(spec: ast.Spec, report: Report) -> ast.Spec:
@@ -194,12 +202,25 @@ def _backend(node: ast.Backend, backends: Mapping[str, ast.Backend], report: Rep
     settings = list(node.settings)
     for base in chain[1:]:
         own = {setting.name.text for setting in settings}
-        settings += [setting for setting in base.settings if setting.name.text not in own]
+        settings += [
+            setting
+            for setting in base.settings
+            if setting.name.text not in own and not _falls_back_to(node, setting)
+        ]
     if not sound and "model" not in {setting.name.text for setting in settings}:
         # it may stand in what cannot be found
         model = ast.String("?", node.name.span, '"?"', (1, 2))
         settings.append(ast.Setting(ast.Name("model", node.name.span), model, node.name.span))
     return replace(node, settings=tuple(settings), extends=None)
+
+
+def _falls_back_to(node: ast.Backend, setting: ast.Setting) -> bool:
+    """Whether it is a backend that a setting names as a fallback: for itself it cannot be one."""
+    value = setting.value
+    return isinstance(value, ast.Path) and (setting.name.text, str(value)) == (
+        "fallback",
+        node.name.text,
+    )
 
 
 def _set(

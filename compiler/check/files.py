@@ -7,6 +7,7 @@ import glob
 from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import duckdb
 
@@ -60,6 +61,9 @@ def missing(path: str, base: Path, span: Span, advice: str | None = None) -> Pro
     near = nearest(PurePosixPath(path).name, siblings)
     standard = path.startswith(STANDARD)
     folder = PurePosixPath(STANDARD) if standard else PurePosixPath(path).parent
+    inside = PurePosixPath(STANDARD) / PurePosixPath(path).name
+    if not standard and str(folder) == "." and located(str(inside), base).is_file():
+        folder, near = PurePosixPath(STANDARD), inside.name
     if not near and not standard and (base / PurePosixPath(path).name).is_file():
         folder, near = PurePosixPath(), PurePosixPath(path).name
     if "://" in path and not advice:
@@ -145,10 +149,12 @@ class Reader:
             return None
         types_ = there | {name.text: type_ for name, type_ in wanted}
         fields = tuple(Field(name, type_) for name, type_ in types_.items())
-        reason = self._try(path.text, find(path.text, self._base), fields)
+        rows, reason = self._head(path.text, find(path.text, self._base), fields)
         if reason:
             report(problems.FileUnreadable(span=path.span, path=path.text, reason=reason))
-        return None if reason else fields
+            return None
+        others = [_none_of(path, rows, fields, name, report) for name, _ in wanted]
+        return None if any(others) else fields
 
     def _fits(
         self, path: ast.String, there: dict[str, Type], name: ast.Name, wanted: Type, report: Report
@@ -199,15 +205,45 @@ class Reader:
             return (), "its rows are no JSON objects"
         return fields, None
 
-    def _try(self, path: str, found: list[Path], fields: tuple[Field, ...]) -> str | None:
-        """Why the first rows cannot be read with these columns, as a run reads them."""
+    def _head(
+        self, path: str, found: list[Path], fields: tuple[Field, ...]
+    ) -> tuple[list[tuple[Any, ...]], str | None]:
+        """The first rows with these columns, as a run reads them, and why they cannot be read."""
         reading = plan.reading(path, [str(file) for file in found], fields)
         casts = ", ".join(f"CAST({types.quote(f.name)} AS {types.sql(f.type)})" for f in fields)
         try:
-            self._connection.sql(f"SELECT {casts} FROM {reading} LIMIT {_HEAD}").fetchall()
+            rows = self._connection.sql(f"SELECT {casts} FROM {reading} LIMIT {_HEAD}").fetchall()
         except duckdb.Error as error:
-            return readable(str(error), found)
-        return None
+            return [], readable(str(error), found)
+        return rows, None
+
+
+def _none_of(
+    path: ast.String,
+    rows: list[tuple[Any, ...]],
+    fields: tuple[Field, ...],
+    name: ast.Name,
+    report: Report,
+) -> bool:
+    """Whether a row holds a value that is none of its column's choice; reports the first."""
+    at = [field.name for field in fields].index(name.text)
+    choice = types.required(fields[at].type)
+    if not isinstance(choice, types.Choice):
+        return False
+    for number, row in enumerate(rows, 1):
+        if row[at] is not None and row[at] not in choice.values:
+            shown = f'"{row[at]}"' if isinstance(row[at], str) else str(row[at])
+            report(
+                problems.BadValue(
+                    span=name.span,
+                    what=f"the column `{name.text}` of `{path.text}`",
+                    wanted=f"one of `{types.name(choice)}`",
+                    found=f"{shown} in row {number}",
+                    advice="name that value too, or leave the type out and keep rows by `where`",
+                )
+            )
+            return True
+    return False
 
 
 def readable_as(found: Type, wanted: Type) -> bool:

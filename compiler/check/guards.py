@@ -53,6 +53,8 @@ def _condition(
         )
         return None
     type_ = types.required(parameters[name].type)
+    if type_ == types.NULL:
+        return None
     if node.value is None:
         if isinstance(type_, types.Bool):
             return Condition(name, node.negated)

@@ -32,7 +32,7 @@ def check_mutations(node: ast.Mutations, report: Report) -> typed.Mutations | No
             )
         sound = sound and type_ is not None
         inputs[column.name.text] = typed.Column(
-            column.name.text, type_ or types.Text(), column.name.span
+            column.name.text, type_ or types.NULL, column.name.span
         )
     if not node.prompts:
         report(problems.EmptySet(span=node.name.span, name=name))

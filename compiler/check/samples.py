@@ -132,7 +132,7 @@ def _source(
         case (
             ast.Weighted(ast.Path() | ast.String() | ast.Literal() | ast.ListValue() as value, _),
         ):
-            return _one_value(value, name, report)
+            return _one_value(value, name, type_, report)
         case (ast.Weighted(ast.Apply() as apply, None),):
             return _distribution(apply, name, inner, scope.known.files, report)
         case (ast.Weighted(ast.ParameterValue() as value, None),):
@@ -142,11 +142,13 @@ def _source(
             return _choices(choices, name, type_, report)
 
 
-def _one_value(value: ast.Value, name: str, report: Report) -> None:
+def _one_value(value: ast.Value, name: str, type_: Type, report: Report) -> None:
     """Report a draw of which the outcome is known, or that was meant as one from a column's list."""
     advice = 'values are separated by `|`: `sample "a" | "b"`'
     if isinstance(value, ast.Path):
         advice += "; a list of them is a parameter: `sample $values`"
+        if isinstance(types.required(type_), types.Choice | types.Bool):
+            advice = f"`sample` alone draws one of the values of `{types.name(type_)}`"
     report(
         problems.BadValue(
             span=value.span,

@@ -115,7 +115,7 @@ class Scope:
                 owner=owner,
                 name=name.text,
                 known=tuple(columns),
-                advice=around.meant(name.text, quoted=False),
+                advice=task_scope.spelt(name.text) or around.meant(name.text, quoted=False),
             )
         )
 
@@ -141,7 +141,10 @@ class Scope:
                     return None
                 number, shown = constant[0], f"`${name}` = {constant[0]}"
             case (ast.Argument(_, value),) if callee != "draw":
-                self.wrong(callee, node.span, self._counted(callee, value))
+                counted = self._counted(value)
+                said = [f"{a.name.text} = {a.value}" for a in node.arguments[1:] if a.name]
+                form = f"{callee}({', '.join([counted, *said])})" if counted else None
+                self.wrong(callee, node.span, form)
                 return None
             case _:
                 self.wrong(callee, node.span)
@@ -160,13 +163,13 @@ class Scope:
             return None
         return number
 
-    def _counted(self, callee: str, value: ast.Value) -> str | None:
+    def _counted(self, value: ast.Value) -> str | None:
         """How a count is written that was given in quotes, or as a parameter without its sign."""
         match value:
             case ast.String(text) if text.isdecimal():
-                return f"{callee}({text})"
+                return text
             case ast.Path((*_, ast.Name(name))) if name in self.known.constants:
-                return f"{callee}(${name})"
+                return f"${name}"
             case _:
                 return None
 
@@ -242,7 +245,8 @@ class Scope:
         span = node.call.callee.span if isinstance(node, ast.Step) else node.span
         known = types.required(found)
         advice = "convert it before, in a `select`"
-        if isinstance(types.required(wanted), types.Text):
+        scalar = not isinstance(known, types.Record) and types.element(known) is None
+        if isinstance(types.required(wanted), types.Text) and scalar:
             advice += ', as in `select("*, size::VARCHAR AS size_text")`'
         elif not isinstance(known, types.Other):
             advice = f"declare it as `{types.name(known)}`, or {advice}"

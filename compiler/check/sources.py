@@ -98,7 +98,12 @@ def _read(scope: Scope, node: ast.Call) -> plan.Read | None:
             case ast.Argument(ast.Name("types"), ast.RecordValue() as record) if not declared:
                 declared = record
             case ast.Argument(ast.Name("key"), ast.String(text)) if text.isidentifier():
-                return scope.wrong("read", argument.span, f'read("file.jsonl", key = {text})')
+                form = f'read("{path.text if path else "file.jsonl"}", key = {text})'
+                return scope.wrong("read", argument.span, form)
+            case ast.Argument(None, ast.Path() as bare, _, None) if path is None and "." in str(
+                bare
+            ):
+                return scope.wrong("read", argument.span, f'read("{bare}")')
             case _:
                 return scope.wrong("read", argument.span)
     if path is None:

@@ -151,6 +151,7 @@ class Binder:
         self._connection.execute("SET errors_as_json = true")
         self._connection.execute("SET enable_external_access = false")
         self._row: str | None = None
+        self._columns: dict[str, tuple[str, ...]] = {}
         self._read_ahead: dict[str, str] = {}
         self._functions = _functions()
 
@@ -159,6 +160,7 @@ class Binder:
         columns = ", ".join(f"{types.quote(f.name)} {types.sql(f.type)}" for f in fields)
         # DuckDB has no table without columns: one that no spec can name stands in.
         columns = columns or '"·" INTEGER'
+        self._columns[table.lower()] = tuple(field.name for field in fields)
         self._connection.execute(f"CREATE OR REPLACE TABLE {types.quote(table)} ({columns})")
 
     def expression(
@@ -455,7 +457,7 @@ class Binder:
         try:
             described = self._described(query, values)
         except duckdb.Error as error:
-            report(sql_problems.binding(str(error), found, places, around))
+            report(sql_problems.binding(str(error), found, places, around, self._columns))
             return None
         fields = tuple(Field(name, types.from_duckdb(type_)) for name, type_ in described)
         nameless = [field.name for field in fields if _is_nameless(field.type)]

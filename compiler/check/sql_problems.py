@@ -24,6 +24,26 @@ _TYPES |= dict.fromkeys(("BIGINT", "INTEGER", "INTEGER_LITERAL", "HUGEINT"), "in
 _CONVERT = "convert one side, as in `x::INTEGER` or `x::VARCHAR`"
 
 
+_OF_OTHERS = {
+    "iif": "if",
+    **dict.fromkeys(("isnull", "nvl"), "coalesce"),
+    **dict.fromkeys(("charindex", "locate"), "instr"),
+    **dict.fromkeys(("regexp_like", "rlike"), "regexp_matches"),
+    **dict.fromkeys(("size", "array_size", "arraylength", "str_len"), "len"),
+    "collect_list": "list",
+    **dict.fromkeys(("explode", "explode_outer"), "unnest"),
+    **dict.fromkeys(("join", "array_join", "string_join"), "array_to_string"),
+    "startswith": "starts_with",
+    "endswith": "ends_with",
+    "strip": "trim",
+    "replace_all": "replace",
+    "to_char": "strftime",
+    "cosine_similarity": "array_cosine_similarity",
+    "cosine_distance": "array_cosine_distance",
+}
+"""Functions as other databases and Python call them, and DuckDB's names."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What SQL may name where it stands: columns of one row, or the tables of the spec.
@@ -50,23 +70,54 @@ class Surroundings:
         return f"text stands in single quotes in SQL: `'{name}'`" if quoted else None
 
 
-def binding(message: str, tree: list[Node], places: Places, around: Surroundings) -> Problem:
-    """Why a query that could be read cannot be bound."""
+def binding(
+    message: str,
+    tree: list[Node],
+    places: Places,
+    around: Surroundings,
+    columns: Mapping[str, tuple[str, ...]],
+) -> Problem:
+    """Why a query that could be read cannot be bound.
+
+    `columns` are those of each table, by its name in lower case.
+    """
     facts = _facts(message)
     text: str = facts["exception_message"]
     offset, length = _where(facts)
     span = places.whole if offset is None else places.at(offset, length)
     name = facts.get("name", "")
-    if found := _column(facts, text, offset, places, around):
+    read = {
+        (node["alias"] or node["table_name"]): node["table_name"]
+        for node in tree
+        if node.get("type") == "BASE_TABLE"
+    }
+    there = {shown: columns.get(table.lower(), ()) for shown, table in read.items()}
+    if found := _column(facts, text, offset, places, around, there, tree):
         return found
     if found := re.match(r'Table "(.+?)" does not have a column named "(.+?)"', text):
+        named = [table for table in there if table.lower() == found[1].lower()]
         known = tuple(re.findall(r'"(.+?)"', text.partition("Candidate bindings")[2]))
+        known = (there[named[0]] if named else ()) or known
         size = len(found[2].encode())
         if offset is not None:
             span = places.at(offset + max(0, length - size), size)
         return problems.UnknownColumn(
             span=span, owner=f"the table `{found[1]}`", name=found[2], known=known
         )
+    if found := re.match(r"Referenced column (\w+)\.(\w+) not found", text):
+        known = there.get(found[1], ())
+        size = len(found[2].encode())
+        if offset is not None:
+            span = places.at(offset + max(0, length - size), size)
+        owner = f"the table `{found[1]}`"
+        return problems.UnknownColumn(span=span, owner=owner, name=found[2], known=known)
+    if found := re.match(r'column "(.+?)" must appear in the GROUP BY', text):
+        return _not_grouped(found[1], span, there, around)
+    if found := re.match(r'Ambiguous reference to column name "(.+?)" \(use: (.+)\)', text):
+        bare = re.sub("[\"']", "", found[2])
+        ways = " or ".join(f"`{way}`" for way in bare.split(" or "))
+        reason = f"`{found[1]}` is a column of several tables"
+        return problems.SqlDoesNotFit(span=span, reason=reason, advice=f"say which: {ways}")
     if "Could not find key" in text:
         return _struct_part(text, tree, places, around)
     if found := re.match(r'Referenced table "(.+?)" not found', text):
@@ -77,14 +128,22 @@ def binding(message: str, tree: list[Node], places: Places, around: Surroundings
                 span=span, owner=around.owner, name=name, known=known, advice=advice
             )
         known = tuple(re.findall(r'"(.+?)"', text.partition("Candidate tables")[2]))
-        return problems.UnknownDeclaration(span=span, kind="table", name=found[1], known=known)
+        return problems.UnknownDeclaration(
+            span=span,
+            kind="table",
+            name=found[1],
+            known=known,
+            advice=_not_read(found[1], read, around),
+        )
     if facts.get("type") == "Table" or "Table with name" in text:
         return problems.UnknownDeclaration(
             span=span, kind="table", name=name, known=tuple(around.tables.values())
         )
     if "Function" in facts.get("type", ""):
         candidates = facts.get("candidates", "").split(",")
-        near = nearest(name, [word.strip().removeprefix("main.") for word in candidates])
+        near = _OF_OTHERS.get(name.lower()) or nearest(
+            name, [word.strip().removeprefix("main.") for word in candidates]
+        )
         span = places.at(offset or 0, len(name.encode()))
         if places.shown(offset or 0, len(name.encode())).lower() != name.lower():
             span = places.find(name)  # `column.function()`
@@ -92,6 +151,31 @@ def binding(message: str, tree: list[Node], places: Places, around: Surroundings
     if "ermission" in message[:12] or "disabled" in text:
         return problems.ForbiddenSql(span=span, what="read or write files")
     return _misfit(text, span)
+
+
+def _not_grouped(
+    name: str, span: Span, there: Mapping[str, tuple[str, ...]], around: Surroundings
+) -> Problem:
+    """A name beside an aggregate that no `GROUP BY` has."""
+    known = tuple(dict.fromkeys(column for table in there.values() for column in table))
+    if name in around.parameters and name.lower() not in (column.lower() for column in known):
+        advice = f"a parameter is written with a `$`: `${name}`"
+        return problems.UnknownColumn(
+            span=span, owner=around.owner, name=name, known=known, advice=advice
+        )
+    reason = f"`{name}` differs within a group of rows"
+    advice = f"add it to the `GROUP BY`, or take one of its values: `any_value({name})`"
+    return problems.SqlDoesNotFit(span=span, reason=reason, advice=advice)
+
+
+def _not_read(name: str, read: Mapping[str, str], around: Surroundings) -> str | None:
+    """What is meant by a table of the spec that a query names, and does not read under that name."""
+    for shown, table in read.items():
+        if table.lower() == name.lower() and shown.lower() != name.lower():
+            return f"in this query it is called `{shown}`"
+    if name.lower() in around.tables:
+        return f"the query does not read it: it must stand after `FROM` or `JOIN`, `JOIN {name} …`"
+    return None
 
 
 def _facts(message: str) -> dict[str, Any]:
@@ -110,8 +194,15 @@ def _where(facts: dict[str, Any]) -> tuple[int | None, int]:
 
 
 def _column(
-    facts: dict[str, Any], text: str, offset: int | None, places: Places, around: Surroundings
+    facts: dict[str, Any],
+    text: str,
+    offset: int | None,
+    places: Places,
+    around: Surroundings,
+    there: Mapping[str, tuple[str, ...]],
+    tree: list[Node],
 ) -> Problem | None:
+    """A column that is not there; `there` are those of the tables that a query reads."""
     listed = re.match(r'Column "(.+?)" in (?:EXCLUDE|REPLACE|RENAME) list not found', text)
     referenced = re.match(r'Referenced column "(.+?)"', text)
     if facts.get("error_subtype") != "COLUMN_NOT_FOUND" and not listed and not referenced:
@@ -131,9 +222,12 @@ def _column(
     )
     if advice is None and compared and not nearest(name, around.columns):
         advice = f"text stands in single quotes in SQL: `'{name}'`"
-    known = tuple(around.columns) or tuple(
-        part.strip() for part in facts.get("candidates", "").split(",") if part.strip()
-    )
+    # DuckDB names only the columns that are near; it alone knows what the query itself makes.
+    near = (part.strip() for part in facts.get("candidates", "").split(",") if part.strip())
+    of_tables = [column for table in there.values() for column in table]
+    made = [node["alias"] for node in tree if node.get("class") and node.get("alias")]
+    near = [word for word in near if word.rpartition(".")[2] not in of_tables]
+    known = tuple(around.columns) or tuple(dict.fromkeys((*of_tables, *made, *near)))
     return problems.UnknownColumn(
         span=span,
         owner=around.owner,
@@ -209,7 +303,8 @@ def reading(facts: dict[str, Any], places: Places, wanted: str) -> Problem:
     if wanted != "query" and (word := re.match(r"\s*(SELECT|WHERE)\b", text, re.IGNORECASE)):
         first = word[1]
         span = places.find(first)
-        advice = f"leave `{first}` out: `{text[word.end() :].strip()}`"
+        rest = re.split(r"(?i)\sFROM\s", text[word.end() :])[0].strip()
+        advice = f"leave `{first}` out: `{rest}`"
         reason = f"`{first}` has no place in it"
         return problems.SqlSyntax(span=span, reason=reason, wanted=wanted, advice=advice)
     if "end of input" in message or offset >= places.size:
@@ -229,19 +324,35 @@ def reading(facts: dict[str, Any], places: Places, wanted: str) -> Problem:
         reason = reason[:1].lower() + reason[1:].replace('"', "`")
     if "single quotes" in reason:
         advice = "a quote inside of text is written twice: `'it''s'`"
-    advice = advice or _habit(places.shown(offset, 5), places.shown(0, offset))
+    shown, before = places.shown(offset, 5), places.shown(0, offset)
+    advice = advice or _habit(shown, before)
+    if advice is None and wanted == "list of columns" and re.match(r"\w", shown) and before.strip():
+        advice = "is a `,` missing before it?"
     span = places.at(offset, max(1, length))
     return problems.SqlSyntax(span=span, reason=reason, wanted=wanted, advice=advice)
 
 
 def _habit(found: str, before: str) -> str | None:
     """What is written otherwise in other languages."""
+    if found.startswith("${"):
+        return "a parameter is written without braces: `$name`"
+    if called := re.search(
+        r"(\w+)\s+(contains|starts_?with|ends_?with)\s*$", before, re.IGNORECASE
+    ):
+        function = {"startswith": "starts_with", "endswith": "ends_with"}.get(
+            called[2].lower(), called[2].lower()
+        )
+        return f"write `{function}({called[1]}, …)`"
+    if found.startswith("?"):
+        return "a choice is written `if(condition, this, that)`"
     if found.startswith("{"):
         return "SQL is no template: columns and tables stand by their names, parameters as `$name`"
     if found.lower().startswith("none"):
         return "SQL's word is `NULL`"
     if re.search(r"\bTOP\s*$", before, re.IGNORECASE):
         return "how many rows are wanted stands at the end: `LIMIT 10`"
+    if re.search(r"\bJOIN\s+\w+(\s+(AS\s+)?\w+)?\s*$", before, re.IGNORECASE):
+        return "a `JOIN` says which rows belong together: `JOIN t ON a.x = t.x`"
     return None
 
 

@@ -10,7 +10,7 @@ from synthc.compiler.check.samples import check_draws
 from synthc.compiler.check.scope import Scope
 from synthc.compiler.check.sql_problems import Surroundings
 from synthc.compiler.check.tasks import MODEL_NAME
-from synthc.compiler.check.values import assignable
+from synthc.compiler.check.values import assignable, described
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import listed
 from synthc.compiler.parse.words import FORMS, SOURCES
@@ -32,6 +32,7 @@ def check_step(scope: Scope, node: ast.Step | ast.SqlStep) -> typed.Step | None:
     for word, said in (("using", node.usings), ("as", node.aliases)):
         if len(said) > 1:
             scope.report(problems.SaidTwice(span=said[1].span, word=word))
+            scope.columns_known = False
             return None
     callee = str(node.call.callee)
     for word, said in (("using", node.usings), ("as", node.aliases)):
@@ -77,7 +78,14 @@ _STEPS_OF_OTHERS = {
     **dict.fromkeys(("head", "take", "top", "first"), "the first rows are taken by `limit(10)`"),
     **dict.fromkeys(("explode", "flatten", "expand"), "lists are taken apart by `unnest(x as y)`"),
     **dict.fromkeys(("distinct", "unique", "drop_duplicates"), "equal rows go by `dedup(column)`"),
-    **dict.fromkeys(("mutate", "with_columns", "assign", "rename"), 'columns: `select("*, …")`'),
+    **dict.fromkeys(("mutate", "with_columns", "assign"), 'columns: `select("*, … AS name")`'),
+    "rename": 'columns: `select("* RENAME (old AS new)")`',
+    **dict.fromkeys(("drop", "drop_columns", "remove"), 'columns: `select("* EXCLUDE (name)")`'),
+    **dict.fromkeys(("shuffle", "permute"), f'{_SQL_STEP} ORDER BY hash(x)"`'),
+    **dict.fromkeys(
+        ("batch", "parallel", "workers"),
+        "rows are asked beside each other by themselves: `concurrency` of the backend",
+    ),
     **dict.fromkeys(("order_by", "sort", "orderby", "sort_by"), f'{_SQL_STEP} ORDER BY …"`'),
     **dict.fromkeys(("group_by", "groupby", "aggregate", "reduce"), f'{_SQL_STEP} GROUP BY …"`'),
     **dict.fromkeys(("join", "merge", "union", "concat"), f'{_SQL_STEP} JOIN …"`'),
@@ -90,7 +98,8 @@ def _other_step(scope: Scope, callee: str) -> str | None:
     if callee in scope.known.tables:
         return f"`{callee}` is a table: a table stands first, and SQL joins several"
     base = callee.split(".", maxsplit=1)[0]
-    if "." in callee and base in ("evol", "chat", "embedding", "score"):
+    used = any(name.startswith(f"{base}.") for name in scope.known.tasks)
+    if "." in callee and not used and base in ("evol", "chat", "embedding", "score"):
         return f'its file must be used: `use "std/{base}"`'
     return _STEPS_OF_OTHERS.get(callee.rsplit(".", maxsplit=1)[-1])
 
@@ -117,9 +126,24 @@ def _sql_text(scope: Scope, node: ast.Step, callee: str) -> ast.String | None:
             return text
         case _:
             words = _words(node.call.arguments) if callee == "select" else None
+            if callee == "where" and (equal := _equal(node.call.arguments)):
+                words = [equal]
             scope.wrong(
                 callee, node.call.span, f'{callee}("{", ".join(words)}")' if words else None
             )
+            return None
+
+
+def _equal(arguments: tuple[ast.Argument, ...]) -> str | None:
+    """The condition that was meant by `label = "good"`, without its quotes."""
+    match arguments:
+        case (ast.Argument(ast.Name(name), ast.String(text)),) if '"' not in text:
+            shown = text.replace("'", "''")
+            return f"{name} = '{shown}'"
+        case (ast.Argument(ast.Name(name), (ast.Path() | ast.Literal()) as value),):
+            shown = str(value) if isinstance(value, ast.Path) else described(value)
+            return f"{name} IS NULL" if shown == "null" else f"{name} = {shown}"
+        case _:
             return None
 
 

@@ -55,6 +55,11 @@ _SPELT = {
 }
 
 
+def spelt(name: str) -> str | None:
+    """What is meant by a literal as Python has it, or another language."""
+    return f"did you mean `{_SPELT[name]}`?" if name in _SPELT else None
+
+
 class TaskScope:
     """The names that a producer sees. A loop has a scope of its own, made of the one around it."""
 
@@ -131,6 +136,12 @@ class TaskScope:
     def report(self, problem: Problem) -> None:
         """Report a problem, in better words where a name is made later, or not in every case."""
         match problem:
+            case problems.SqlDoesNotFit() if any(
+                column.type == types.NULL for column in self.columns
+            ):
+                return  # a type that could not be read was reported
+            case problems.UnknownColumn(owner=owner) if owner != self.owner:
+                pass  # a part of a record
             case problems.UnknownColumn(name=name) | problems.UnknownTemplateName(name=name):
                 guards = tuple(written(c.guard) for c in self.columns if c.name == name)
                 if guards:
@@ -168,8 +179,10 @@ class TaskScope:
             )
             if name in self.known.mutations:
                 advice = f"a prompt of a set is drawn with `ask one of {name}`"
-            elif name in _SPELT:
-                advice = f"did you mean `{_SPELT[name]}`?"
+            elif name in ("random", "sampled", "choice"):
+                advice = 'a value is drawn with `sample`, or `sample "a" | "b"`'
+            elif spelt(name):
+                advice = spelt(name)
             elif not name.isidentifier():
                 advice = 'text stands in double quotes: `"…"`'
             self.report(

@@ -143,7 +143,7 @@ class _Checker:
         type_ = resolve_type(node.type, self.report)
         self.signature_known = self.signature_known and type_ is not None
         if type_ is None:  # known all the same, so that its uses are not reported too
-            self.parameters[name] = typed.Parameter(name, types.Text(), True, None, span)
+            self.parameters[name] = typed.Parameter(name, types.NULL, True, None, span)
             return
         default = self.default(node, type_)
         self.parameters[name] = typed.Parameter(
@@ -212,8 +212,9 @@ class _Checker:
                 )
             )
         self.signature_known = self.signature_known and type_ is not None
-        made = typed.Column(name, type_ or types.Text(), node.name.span, guard)
-        other = next((c for c in scope.columns if c.name == name and c.type != made.type), None)
+        made = typed.Column(name, type_ or types.NULL, node.name.span, guard)
+        same = [c for c in scope.columns if c.name == name and c.type != made.type]
+        other = next((c for c in same if types.NULL not in (c.type, made.type)), None)
         if other is not None:
             self.report(
                 problems.WrongType(
@@ -291,10 +292,12 @@ class _Checker:
             case ast.ParameterValue(name, span):
                 parameter = scope.parameter(name, span, guard)
                 return typed.Copy(parameter) if parameter else None
-            case ast.Apply(function, _, span):
+            case ast.Apply(function, arguments, span):
                 name = str(function)
                 last = function.names[-1].text
-                form = SAMPLES.get(name, f'sql "{name}(…)"')
+                plain = all(isinstance(a, ast.Path | ast.Literal) for a in arguments)
+                given = ", ".join(_said(a) for a in arguments) if plain else "…"
+                form = SAMPLES.get(name, f'sql "{name}({given})"')
                 if last in ("random", "choice", "choose", "choices", "one_of"):
                     form = 'sample "a" | "b"'
                 elif last in ("llm", "prompt", "generate", "complete", "chat", "gpt", "model"):
@@ -466,6 +469,11 @@ class _Checker:
             )
         )
         return False
+
+
+def _said(value: ast.Value) -> str:
+    """A column or a literal as SQL has it."""
+    return str(value) if isinstance(value, ast.Path) else described(value)
 
 
 def _producer_span(producer: ast.Producer) -> Span:

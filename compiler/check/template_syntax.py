@@ -99,6 +99,8 @@ def _unreadable(text: str, tokens: list[_Token], error: TemplateSyntaxError) -> 
         return Unreadable(at, 1, reason, _SIGNS.get(found[1]))
     if found := re.match(r"Expected an expression, got '(.+)'", message):
         return Unreadable(at, length, f"a value is missing before {_named(found[1])}")
+    if found := re.match(r"unexpected '(end of .+|begin of .+)'", message):
+        return Unreadable(at, length, f"a value is missing before {_named(found[1])}")
     if found := re.match(r"expected token '(.+)', got '(.+)'", message):
         reason = f"expected {_named(found[1])}, found {_named(found[2])}"
         return Unreadable(at, length, reason, _habit(text, at, found[2]))

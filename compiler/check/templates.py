@@ -36,6 +36,21 @@ _FUNCTIONS = {
 _ASKS_FIRST = ("default", "d")
 _NEVER_NULL = ("string", "number", "integer", "float", "boolean", "mapping", "sequence", "iterable")
 
+_WHOLE = (types.Text, types.Int, types.Float, types.Bool, types.Choice, types.Image, types.Audio)
+"""The types of what has no parts and is no list."""
+
+_SAME = ("sort", "reverse", "unique", "list", "default", "d", "select", "reject")
+_SAME += ("selectattr", "rejectattr", "trim", "upper", "lower", "title", "capitalize")
+"""Filters that give what they are given, in another order or form."""
+
+_METHODS = (
+    (types.Text | types.Image | types.Audio | types.Choice, str),
+    (types.ListOf | types.Chat | types.Vector, list),
+    (types.Record, dict),
+    (types.Int | types.Choice, int),
+    (types.Float | types.Choice, float),
+)
+
 _Path = tuple[str, ...]
 _Safe = frozenset[_Path]
 """The columns, and parts of columns, that were asked whether they are null."""
@@ -132,7 +147,10 @@ class _Visitor:
                 self.statements(node.else_, local, safe)
             case nodes.For():
                 self.expression(node.iter, local, safe, printed=True)
-                element = self.element(node.iter, local)
+                listed = self.type_of(node.iter, local)
+                element = types.element(listed) if listed else None
+                if isinstance(listed, _WHOLE):
+                    self.no_list(node.iter, listed)
                 inside = {**local, **_targets(node.target, element), "loop": None}
                 asked: _Safe = frozenset()
                 if node.test:
@@ -142,14 +160,16 @@ class _Visitor:
                 self.statements(node.else_, local, safe)
             case nodes.Assign():
                 self.expression(node.node, local, safe, printed=True)
-                return {**local, **_targets(node.target)}
+                return {**local, **_targets(node.target, self.type_of(node.node, local))}
             case nodes.AssignBlock():
                 self.statements(node.body, local, safe)
                 return {**local, **_targets(node.target)}
             case nodes.With():
                 for value in node.values:
                     self.expression(value, local, safe, printed=True)
-                names = {name: None for target in node.targets for name in _targets(target)}
+                names: _Local = {}
+                for target, value in zip(node.targets, node.values, strict=True):
+                    names = {**names, **_targets(target, self.type_of(value, local))}
                 self.statements(node.body, {**local, **names}, safe)
             case nodes.Macro():
                 inside = {**local, **{arg.name: None for arg in node.args}}
@@ -176,6 +196,9 @@ class _Visitor:
         match node:
             case nodes.Name():
                 self.name(node, local)
+            case nodes.Call(node=nodes.Getattr() as method) if self.is_method(method, local):
+                for child in (method.node, *node.args, *node.kwargs):
+                    self.expression(child, local, safe, printed=printed)
             case nodes.Getattr():
                 self.attribute(node, node.attr, local)
                 self.expression(node.node, local, safe)
@@ -247,16 +270,14 @@ class _Visitor:
         """Report a column, or a part of one, that can be null here."""
         path = _path(node)
         for length in range(1, len(path) + 1):
-            type_ = self.type_of(path[:length], local)
+            type_ = self.type_of_path(path[:length], local)
             if type_ and types.nullable(type_) and path[:length] not in safe:
                 name = ".".join(path[:length])
-                first = node
-                while isinstance(first, nodes.Getattr | nodes.Getitem):
-                    first = first.node
-                self.problem(problems.NullablePrinted(span=self.find(first, name), name=name))
+                span = self.template.at(_start(node), len(name))
+                self.problem(problems.NullablePrinted(span=span, name=name))
                 return
 
-    def type_of(self, path: _Path, local: _Local) -> Type | None:
+    def type_of_path(self, path: _Path, local: _Local) -> Type | None:
         """The type of a name, or of a part of it; None where that is unknown."""
         type_ = local[path[0]] if path[0] in local else self.scope.get(path[0])
         for part in path[1:]:
@@ -265,29 +286,103 @@ class _Visitor:
             type_ = next((field.type for field in fields if field.name == part), None)
         return type_
 
-    def element(self, node: nodes.Node, local: _Local) -> Type | None:
-        """The type of what a loop over the expression gives, where that is known."""
-        path = _path(node)
-        found = self.type_of(path, local) if path else None
-        inner = types.required(found) if found else None
-        return inner.element if isinstance(inner, types.ListOf) else None
+    def type_of(self, node: nodes.Node, local: _Local) -> Type | None:
+        """The type that an expression has where it is not null; None where that is unknown."""
+        found: Type | None = None
+        match node:
+            case nodes.Name():
+                found = self.type_of_path((node.name,), local)
+            case (
+                nodes.Getattr(attr=str() as key)
+                | nodes.Getitem(arg=nodes.Const(value=str() as key))
+            ):
+                owner = self.type_of(node.node, local)
+                fields = owner.fields if isinstance(owner, types.Record) else ()
+                found = next((field.type for field in fields if field.name == key), None)
+            case nodes.Getitem(arg=nodes.Slice()):
+                found = self.type_of(node.node, local)
+            case nodes.Getitem():
+                owner = self.type_of(node.node, local)
+                found = types.element(owner) if owner else None
+            case nodes.Filter(node=nodes.Expr() as inner) if node.name in _SAME:
+                found = self.type_of(inner, local)
+            case nodes.Filter(node=nodes.Expr() as inner) if node.name in ("first", "last"):
+                owner = self.type_of(inner, local)
+                found = types.element(owner) if owner else None
+            case _:
+                pass
+        return types.required(found) if found else None
+
+    def is_method(self, node: nodes.Getattr, local: _Local) -> bool:
+        """Whether what is called is what Python's own values can do: `name.split(",")`."""
+        owner = self.type_of(node.node, local)
+        return not node.attr.startswith("_") and any(
+            isinstance(owner, type_) and hasattr(kind, node.attr) for type_, kind in _METHODS
+        )
 
     def attribute(self, node: nodes.Getattr | nodes.Getitem, key: str, local: _Local) -> None:
         if key.startswith("_"):
             self.problem(problems.UnsafeTemplate(span=self.find(node, key), what=f"`{key}`"))
             return
-        owner = _path(node.node)
-        type_ = self.type_of(owner, local) if owner else None
-        inner = types.required(type_) if type_ else None
-        if isinstance(inner, types.Record) and key not in (f.name for f in inner.fields):
+        owner = self.type_of(node.node, local)
+        name = _written(node.node)
+        if isinstance(owner, types.Record) and key not in (f.name for f in owner.fields):
             self.problem(
                 problems.UnknownColumn(
                     span=self.find(node, key),
-                    owner=f"`{'.'.join(owner)}`",
+                    owner=f"`{name}`",
                     name=key,
-                    known=tuple(f.name for f in inner.fields),
+                    known=tuple(f.name for f in owner.fields),
                 )
             )
+        elif isinstance(owner, (*_WHOLE, types.ListOf, types.Chat, types.Vector)):
+            found = "a list" if types.element(owner) else f"`{types.name(owner)}`"
+            advice = self.instead(name, key, owner)
+            self.problem(
+                problems.NoParts(
+                    span=self.find(node, key), owner=name, name=key, found=found, advice=advice
+                )
+            )
+
+    def instead(self, name: str, key: str, owner: Type) -> str:
+        """What to write for a part of what has no parts."""
+        element = types.element(owner)
+        if element is None:
+            function = "round" if key == "toFixed" else key
+            if key in self.sandbox.filters or function in self.sandbox.filters:
+                return f"a filter follows a `|`: `{{{{ {name} | {function} }}}}`"
+            if isinstance(owner, types.Text) and hasattr(str, key):
+                return f"it is called with brackets: `{{{{ {name}.{key}() }}}}`"
+            return f"it is printed whole: `{{{{ {name} }}}}`"
+        if isinstance(element, types.Record) and key in (f.name for f in element.fields):
+            one = "item" if name != "item" else "one"
+            return (
+                f"it is a list: `{{% for {one} in {name} %}}{{{{ {one}.{key} }}}}{{% endfor %}}`, "
+                f"or `{{{{ {name}[0].{key} }}}}`"
+            )
+        if key in ("length", "size", "count"):
+            return f"how many there are is `{{{{ {name} | length }}}}`"
+        return f'it is a list: `{{{{ {name} | join(", ") }}}}`, or `{{% for item in {name} %}}`'
+
+    def no_list(self, node: nodes.Node, found: Type) -> None:
+        """Report a `for` over what is one value."""
+        name = _written(node)
+        advice = f"it is printed whole: `{{{{ {name} }}}}`"
+        if isinstance(found, types.Text):
+            advice += f'; text is taken apart with `{name}.split(",")`'
+        if isinstance(found, types.Int):
+            advice = f"to count, write `range({name})`"
+        start = _start(node)
+        length = len(name) if self.template.text.startswith(name, start) else 1
+        self.problem(
+            problems.WrongType(
+                span=self.template.at(start, length),
+                what="what `for` goes through",
+                expected="a list",
+                found=types.name(found),
+                advice=advice,
+            )
+        )
 
     def known(
         self, kind: str, node: nodes.Filter | nodes.Test, names: Mapping[str, object]
@@ -301,6 +396,30 @@ class _Visitor:
                     span=self.find(node, node.name), kind=kind, name=node.name, known=tuple(names)
                 )
             )
+
+
+def _start(node: nodes.Node) -> int:
+    """The offset of an expression's first word."""
+    while isinstance(node, nodes.Getattr | nodes.Getitem | nodes.Filter) and node.node:
+        node = node.node
+    return node.lineno
+
+
+def _written(node: nodes.Node) -> str:
+    """An expression as a message shows it."""
+    match node:
+        case nodes.Name():
+            return node.name
+        case nodes.Getattr():
+            return f"{_written(node.node)}.{node.attr}"
+        case nodes.Getitem(arg=nodes.Const(value=str() as key)):
+            return f"{_written(node.node)}.{key}"
+        case nodes.Getitem(arg=nodes.Const(value=number)):
+            return f"{_written(node.node)}[{number}]"
+        case nodes.Filter() if node.node:
+            return f"{_written(node.node)} | {node.name}"
+        case _:
+            return "this"
 
 
 def _path(node: nodes.Node) -> _Path:

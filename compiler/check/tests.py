@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -48,6 +50,16 @@ def check_test(scope: Scope, node: ast.Test) -> typed.Test | None:
                 found=described(argument.value),
             )
         )
+    wanted = (*(column.name for column in task.inputs), *kinds)
+    misnamed = [a.name for a in node.given if a.name and a.name.text not in wanted]
+    for name_ in misnamed:
+        scope.report(
+            problems.UnknownArgument(
+                span=name_.span, callee=task.name, name=name_.text, known=wanted
+            )
+        )
+    if misnamed:
+        return None
     said = {argument.name.text for argument in node.given if argument.name}
     missing = [column.name for column in task.inputs if column.name not in said]
     for column in missing:
@@ -80,6 +92,8 @@ def check_test(scope: Scope, node: ast.Test) -> typed.Test | None:
     expected = _expected(scope, node, task)
     fails = _fails(scope, node)
     if replies is None or expected is None or fails is None:
+        return None
+    if not _answered(scope, node, task, replies, expected):
         return None
     bound = typed.TaskStep(task, given, None, None, node.span)
     return typed.Test(node.title.text, bound, replies, repeats, expected, fails, node.span)
@@ -130,6 +144,46 @@ def _replies(
         if not several:
             repeats.add(asks[name.text])
     return (replies if sound else None), frozenset(repeats)
+
+
+def _answered(
+    scope: Scope,
+    node: ast.Test,
+    task: typed.Task,
+    replies: Mapping[str, Any],
+    expected: Mapping[str, Any],
+) -> bool:
+    """Whether there is a reply to every ask whose columns are expected; reports where there is none.
+
+    What is expected to be null, or an empty list, may be what no one was asked for.
+    """
+    sound = True
+    names = {pair.name.text: pair.name for pair in node.expected if pair.name}
+    for produce in task.produces:
+        columns = [column.name for column in produce.columns]
+        wanted = [name for name in columns if expected.get(name) not in (None, [])]
+        if not isinstance(produce.producer, typed.Ask) or columns[0] in replies or not wanted:
+            continue
+        name = names[wanted[0]]
+        reply = _reply_for(produce.producer, columns, expected)
+        scope.report(
+            problems.MissingReply(span=name.span, name=name.text, asked=columns[0], reply=reply)
+        )
+        sound = False
+    return sound
+
+
+def _reply_for(ask: typed.Ask, columns: list[str], expected: Mapping[str, Any]) -> str:
+    """What a model would say for the columns to be what is expected, as a spec writes it."""
+    values = {name: expected[name] for name in columns if name in expected}
+    if len(values) == len(columns) and ask.each is None and ask.count is None:
+        (first, *_) = values.values()
+        if ask.contract.kind == "text" and isinstance(first, str) and "\n" not in first:
+            return json.dumps(first, ensure_ascii=False)
+        if ask.contract.kind == "json":
+            whole = first if len(values) == 1 and isinstance(first, list) else values
+            return f'"""{json.dumps(whole, ensure_ascii=False)}"""'
+    return '"…"'
 
 
 def _asked(task: typed.Task) -> str:

@@ -51,12 +51,18 @@ _OTHER_LANGUAGES = {
 }
 
 
+REPORTED = "`"
+"""What stands for the name of a type that was reported where it is declared; no spec can write it."""
+
+
 def resolve_type(expression: ast.TypeExpression, report: Report) -> Type | None:
     """The type that is written, or None where a problem was reported."""
     match expression:
         case ast.NamedType(name, span):
             if name.text in NAMED:
                 return NAMED[name.text]
+            if name.text == REPORTED:
+                return None
             meant = _OTHER_LANGUAGES.get(name.text.lower())
             if meant is None and not nearest(name.text, NAMED):
                 meant = _OTHER_LANGUAGES.get(nearest(name.text, _OTHER_LANGUAGES) or "")
@@ -170,11 +176,19 @@ def resolve_value(value: ast.Value, type_: Type, what: str, report: Report) -> t
             wanted=wanted(type_),
             found=described(value),
             near=_near(value, found, type_),
-            advice=f"what may be null is declared `{types.name(types.maybe(type_))}`"
-            if found is None and not types.nullable(type_)
-            else None,
+            advice=_advice(found, type_),
         )
     )
+    return None
+
+
+def _advice(found: Any, type_: Type) -> str | None:
+    if found is None and not types.nullable(type_):
+        return f"what may be null is declared `{types.name(types.maybe(type_))}`"
+    inner = types.required(type_)
+    numeric = isinstance(inner, types.Int | types.Float | types.Bool)
+    if isinstance(found, str) and numeric and from_text(found.strip(), inner):
+        return f"it stands without quotes: `{found.strip()}`"
     return None
 
 
@@ -202,6 +216,8 @@ def _data(value: ast.Value | ast.TypeExpression) -> Any:
 def _near(value: ast.Value, found: Any, type_: Type) -> str | None:
     """What was probably meant."""
     inner = types.required(type_)
+    if isinstance(inner, types.Text) and isinstance(value, ast.Literal) and found is not None:
+        return f'"{described(value)}"'
     if isinstance(value, ast.Path):
         word = str(value)
         if isinstance(inner, types.Text) or (
@@ -293,7 +309,7 @@ def from_text(text: str, type_: Type) -> tuple[Any] | None:
 def assignable(found: Type, wanted: Type) -> bool:
     """Whether a column of one type can stand where another is declared; nulls are looked at per row."""
     found, wanted = types.required(found), types.required(wanted)
-    if found == wanted:
+    if found == wanted or types.NULL in (found, wanted):
         return True
     match found, wanted:
         case types.Int(), types.Float():
@@ -328,7 +344,5 @@ def assignable(found: Type, wanted: Type) -> bool:
             return len(have) == len(need) and all(
                 f.name in known and assignable(known[f.name], f.type) for f in need
             )
-        case types.Other("NULL"), _:
-            return True
         case _:
             return False

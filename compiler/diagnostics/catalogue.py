@@ -330,6 +330,11 @@ class Cycle(Problem, frozen=True):
         circle = " → ".join(f"`{name}`" for name in (*self.names, self.names[0]))
         return f"these {self.kind} need each other: {circle}"
 
+    def help(self) -> str | None:
+        if self.kind == "tables" and len(self.names) == 1:
+            return 'in the SQL of a step the rows so far are `this`: `|> sql "SELECT … FROM this"`'
+        return None
+
 
 class UnknownSetting(Problem, frozen=True):
     """A setting that a backend or an embedder does not have.
@@ -911,6 +916,80 @@ class NotConstant(Problem, frozen=True):
         return self.advice
 
 
+class NullableList(Problem, frozen=True):
+    """A list that may be null, where something is asked for each of its elements.
+
+    What: `each … in` and `per` go through a list; a `T[]?` may be no list at all.
+    Why: what is asked of a row without a list must be said, else it fails when its turn comes.
+    Example: `in sources: text[]?` and `ask "…" each source in sources`.
+    Fix: declare it `text[]` (rows without a list then stop), make it empty, or ask `where` it is there.
+    """
+
+    code = "S0321"
+    name: str
+    type: str
+
+    def message(self) -> str:
+        return f"`{self.name}` can be null, and is gone through without asking"
+
+    def label(self) -> str:
+        return f"this is `{self.type}`"
+
+    def help(self) -> str | None:
+        bare = self.name.removeprefix("$")
+        return (
+            f'add `where "{self.name} IS NOT NULL"`, or go through a list that is always there: '
+            f'`let some_{bare}: {self.type.removesuffix("?")} = sql "coalesce({self.name}, [])"`'
+        )
+
+
+class IndexWithoutList(Problem, frozen=True):
+    """A group `index` in a pattern of `lines` that belongs to no list.
+
+    What: the group `index` says which element of a list a line is about; `per` names that list.
+    Why: without a list nothing would read the number.
+    Example: `as lines(/(?P<index>\\d+): (?P<score>\\d+)/)`.
+    Fix: add `per items` after the brackets, or give the group another name.
+    """
+
+    code = "S0322"
+
+    def message(self) -> str:
+        return (
+            "the group `index` says which element of a list a line is about, and no list is named"
+        )
+
+    def label(self) -> str:
+        return "nothing reads it"
+
+    def help(self) -> str | None:
+        return "name the list: `as lines(/…/) per items`; or leave the group's name out: `(?:…)`"
+
+
+class MissingReply(Problem, frozen=True):
+    """A test that expects what a model would say, and does not say it.
+
+    What: a test asks no model; what one would answer stands in `reply`, after a column of its `ask`.
+    Why: without it the row fails, and so does the test.
+    Example: `given question = "Why?"  expect answer = "Because."` without a `reply`.
+    Fix: add the line that the message shows.
+    """
+
+    code = "S0323"
+    name: str
+    asked: str
+    reply: str
+
+    def message(self) -> str:
+        return f"`{self.name}` is asked for, and the test has no reply to it"
+
+    def label(self) -> str:
+        return "a model would say it"
+
+    def help(self) -> str | None:
+        return f"add the line `reply {self.asked} = {self.reply}`"
+
+
 # Templates
 
 
@@ -1050,6 +1129,31 @@ class NoOutputFormat(Problem, frozen=True):
 
     def help(self) -> str | None:
         return "remove it, or let the answer be JSON: `as json`"
+
+
+class NoParts(Problem, frozen=True):
+    """A part of something that has no parts, in a template.
+
+    What: only a record has parts that stand after a `.`; text, numbers and lists have none.
+    Why: the prompt would have a hole.
+    Example: `{{ topic.name }}` where `in topic: text`.
+    Fix: print it whole, or declare the record that it is: `in topic: {name: text}`.
+    """
+
+    code = "S0407"
+    owner: str
+    name: str
+    found: str
+    advice: str
+
+    def message(self) -> str:
+        return f"`{self.owner}` is {self.found}, and has no part `{self.name}`"
+
+    def label(self) -> str:
+        return "no such part"
+
+    def help(self) -> str | None:
+        return self.advice
 
 
 # SQL
@@ -1344,6 +1448,29 @@ class Unused(Problem, frozen=True):
 
     def help(self) -> str | None:
         return self.advice
+
+
+class QuotedColumn(Problem, frozen=True):
+    """Text that is given to a task, and is the name of a column.
+
+    What: `"answer"` is the text that it says, the same for every row; `answer` is the column.
+    Why: the prompts would hold the column's name instead of what stands in it.
+    Example: `|> compare(x = "a.answer")`.
+    Fix: leave the quotes out; if the text is meant, nothing is wrong.
+    """
+
+    code = "S0902"
+    severity = "warning"
+    name: str
+
+    def message(self) -> str:
+        return f'"{self.name}" is given as text, and there is a column of that name'
+
+    def label(self) -> str:
+        return "the same text for every row"
+
+    def help(self) -> str | None:
+        return f"the column is written without quotes: `{self.name}`"
 
 
 def catalogue() -> dict[str, type[Problem]]:

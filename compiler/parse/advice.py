@@ -27,6 +27,10 @@ _SIGNS = {
     "--": _COMMENT,
     ";": "no `;` is needed: a declaration ends where the next one starts",
     "==": "one `=` is enough",
+    **dict.fromkeys((":=", "=>", "<-", "+="), "one `=` is enough"),
+    **dict.fromkeys(
+        ("<" * 7, "=" * 7, ">" * 7), "this is a mark of a merge: choose one side of it"
+    ),
     "<<": 'text over several lines stands in `"""`',
 }
 _AT_TOP = {
@@ -59,6 +63,7 @@ _MEANT = {
     "foreach": ("each",),
     "filter": ("where",),
     "inherits": ("extends",),
+    **dict.fromkeys(("var", "const", "local", "set"), ("let",)),
     "while": ("until",),
     **dict.fromkeys(("with", "model", "via", "backend"), ("using",)),
 }
@@ -147,12 +152,6 @@ def _of_signs_together(place: Place, _expected: tuple[str, ...]) -> str | None:
         if re.match(r"-\w", rest) and not valued and not touched.isdigit():
             name = _around(r"[\w-]", place).replace("-", "_")
             return f"no `-` stands in a name: `{name}`"
-    if touched.isdigit() and found.isidentifier():
-        return "a number is written with digits alone, without `_` or a unit"
-    if len(place.before) > 1 and last.isidentifier():
-        number, unit = place.before[-2:]
-        if number.end == unit.start and re.fullmatch(r"-?[\d.]+", number.text):
-            return f"a number has no unit: `{number.text}`"
     if found and not found[0].isprintable() and not found[0].isascii():
         return "a blank of another kind stands here: write a plain one"
     return None
@@ -172,6 +171,8 @@ def _of_a_string(place: Place, expected: tuple[str, ...]) -> str | None:
         quoted = found.strip("'").replace('"', '\\"')
         return f'text stands in double quotes: `"{quoted}"`' if len(found) < 60 else None
     if found.isidentifier() and last.startswith('"') and place.before[-1].end == place.at:
+        if place.callee in ("where", "select") or place.last(2) in ("sql", "where", "until"):
+            return f"text within SQL stands in single quotes: `'{found}'`"
         return r'a `"` inside of text is written `\"`, or the text stands in `"""`'
     if not found.startswith('"'):
         return None
@@ -188,6 +189,8 @@ def _of_a_string(place: Place, expected: tuple[str, ...]) -> str | None:
         return f"a name of such signs stands in backquotes: `` `{word}` ``"
     if place.kind == "table" and last == "=":
         sql = re.match(r"(?i)\s*(select|from|with)\b", word)
+        if re.search(r"\.\w{1,7}$", word):
+            return f'a file is read with `read("{word}")`'
         return 'SQL is written `sql "…"`' if sql else f"a table stands without quotes: `{word}`"
     if last == "using":
         return "`using` is followed by the name of a backend: `using small`"
@@ -221,8 +224,13 @@ def _of_a_type(place: Place, expected: tuple[str, ...]) -> str | None:
         if found == "(" and word in _SIZED:
             return f"a type has no size: `{_SIZED[word]}`"
         return None
+    if found.startswith("..") or (found == "." and rest.startswith("..")):
+        return "a choice names each of its values: `1 | 2 | 3`; any whole number is an `int`"
+    near = [sign.text.lower() for sign in place.before[-6:]]
+    if found == "," and "[" in near and {"literal", "enum", "choice", "union"} & {*near}:
+        return _CHOICE
     if found in ("|", "or", "not", "null"):
-        if found == "|" and re.match(r"\|\s*(null|none|undefined)\b", rest, re.IGNORECASE):
+        if found == "|" and re.match(r"\|{1,2}\s*(null|none|undefined)\b", rest, re.IGNORECASE):
             return f"what may be null is written `{last}?`"
         if re.match(r"(not\s+)?null\b", rest, re.IGNORECASE):
             return "a column holds no null, unless its type ends with `?`"
@@ -247,10 +255,15 @@ def _of_a_column(place: Place, expected: tuple[str, ...]) -> str | None:
     starts = line[0] if line else ""
     if place.opened[-1].text == "(" and found == ":" and "`=`" in expected and last in _TYPES:
         return "a default follows a `=`"
+    if found == ":=" and expected == ("`=`",):
+        return "one `=` is enough"
     if found == ":" and expected == ("`=`",):
-        return "one `=` is enough" if rest.startswith(":=") else None
+        return None
     if expected == ("`:`",) and found == ",":
-        return f"each column has a type of its own: `{starts} {last}: text`"
+        word = "" if place.opened[-1].text == "(" else f"{starts} "
+        return f"each column has a type of its own: `{word}{last}: text`"
+    if found in (",", ";") and expected == ("`=`",) and starts in ("out", "let"):
+        return f"several columns of one answer stand in brackets: `{starts} (a: text, b: text) = ask …`"
     if expected == ("`:`",) and found == "=" and (value := _type_of(rest[1:])):
         return f"every column and parameter has a type: `{last}: {value}`"
     if expected == ("`:`",) and found.isidentifier():
@@ -263,8 +276,14 @@ def _of_a_column(place: Place, expected: tuple[str, ...]) -> str | None:
         return (
             f"several columns of one answer stand in brackets: `{last} (a: text, b: text) = ask …`"
         )
+    if found == "?" and last == ")" and expected == ("`=`",):
+        return "each column has a `?` of its own: `(a: text?, b: text?)`"
     if found == "for" and not line:
         return _LOOP
+    if found in ("prompt", "template", "instruction", "user_prompt") and not line:
+        return 'a prompt stands where its column is made: `out answer: text = ask "…"`'
+    if found in ("system", "system_prompt") and not line:
+        return 'a system message follows its prompt: `ask "…" system "…"`'
     if "`out`" in expected and not line and re.match(r"\w+\s*=[^=]", rest):
         return f"{_COLUMN}, and has a type: `let {found}: text = …`"
     if found in _OPERATORS and ("=" in line[-3:] or "sample" not in line) and "ask" not in line:
@@ -285,8 +304,8 @@ _OPERATORS += ("and", "or", "is", "not", "[")
 def _type_of(value: str) -> str | None:
     """The type that a value suggests."""
     value = value.strip()
-    if value.startswith('"'):
-        return "text"
+    if value.startswith(("[", '"')):
+        return "text[]" if value.startswith("[") else "text"
     if number := re.match(r"-?\d+(\.\d+)?", value):
         return "float" if number[1] else "int"
     return "bool" if re.match(r"(?i)(true|false)\b", value) else None
@@ -299,8 +318,6 @@ def _of_an_ask(place: Place, expected: tuple[str, ...]) -> str | None:
         return 'a system message is written `ask "…" system "…"`; a column of type `chat` is asked as it is'
     if found.startswith('"') and last == "system" and place.last(2) == "ask":
         return 'the prompt stands first: `ask "…" system "…"`'
-    if expected == ("`(`",) and place.last(2) == "system":
-        return f'a system message is a template: `system "{{{{ {last} }}}}"`'
     if expected == ("a string",) and place.callee == "file":
         return 'a path stands in quotes: `file("…")`'
     if expected == ("`in`",) and place.last(2) == "each":
@@ -311,12 +328,16 @@ def _of_an_ask(place: Place, expected: tuple[str, ...]) -> str | None:
             return f"leave `{last}` out: `= {word[0]} …`"
     if "ask" not in line or not line or found not in _AFTER_A_PROMPT:
         return None
-    if found in _SETTINGS:
-        return f"`{found}` is a setting of the backend"
+    name = re.match(r",\s*(\w+)\s*=", rest)
+    word = name[1] if name else found
+    if word in _SETTINGS:
+        return f"`{word}` is a setting of the backend"
     if found in _RETRIES:
         return "how often it is tried is a setting of the backend: `attempts`, `reasks`"
     if found == "for" and (names := re.match(r"for (\w+) in (\w+)", rest)):
         return f"write `each {names[1]} in {names[2]}`"
+    if found == "if":
+        return 'a parameter decides by `when p`, SQL over the row by `where "…"`'
     if found == "." and last == ")":
         return 'a prompt of a file is written `ask file("…")`'
     if found == "|":
@@ -326,7 +347,7 @@ def _of_an_ask(place: Place, expected: tuple[str, ...]) -> str | None:
     return None
 
 
-_AFTER_A_PROMPT = (*_SETTINGS, *_RETRIES, "for", ".", "|", "+", "%")
+_AFTER_A_PROMPT = (*_SETTINGS, *_RETRIES, "for", "if", ".", "|", "+", "%", ",")
 
 
 def _of_a_declaration(place: Place, expected: tuple[str, ...]) -> str | None:
@@ -354,6 +375,8 @@ def _of_a_declaration(place: Place, expected: tuple[str, ...]) -> str | None:
         return f"a type is written `type {last} = …`"
     if kind == "param" and head and found == ",":
         return "each parameter of a spec has a `param` of its own"
+    if kind == "param" and last in _TYPES and found.isidentifier() and expected == ("`:`",):
+        return f"the type follows the name: `param {found}: {last}`"
     if kind == "param" and found == "=" and expected == ("`:`",):
         type_ = _type_of(rest[1:]) or "text"
         return f"every column and parameter has a type: `{last}: {type_}`"
@@ -376,6 +399,16 @@ def _of_a_head(place: Place, expected: tuple[str, ...]) -> str | None:
         return f"did you mean `extends{rest[1:].split('{')[0].rstrip()}`?"
     if kind in DECLARATIONS and found == ":" and "`{`" in expected:
         return f"what belongs to it stands in braces: `{kind} {last} {{ … }}`"
+    if kind == "mutations" and "`extends`" in expected and found in ("=", "(", "<"):
+        other = re.match(r"\W\s*([\w.]+)", rest)
+        whole = f"mutations {last} extends {other[1] if other else 'other'} {{ … }}"
+        return f"prompts of another set are taken over so: `{whole}`"
+    if kind == "backend" and "`extends`" in expected and found in ("=", "(", "<"):
+        other = re.match(r"\W\s*(\w+)", rest)
+        known = other[1] if other and other[1] not in ("", "backend") else "small"
+        return (
+            f"settings of another one are taken over so: `backend {last} extends {known} {{ … }}`"
+        )
     if kind == "task" and rest.startswith(("->", "=>")):
         return "what a task makes stands inside of it: `out answer: text = …`"
     if kind == "task" and found == "{" and last == "=":
@@ -387,6 +420,18 @@ def _of_a_head(place: Place, expected: tuple[str, ...]) -> str | None:
         return None if meant else f"a name is one word: `{whole}`"
     if kind != "table":
         return None
+    if "`|>`" in expected and found in FORMS and re.match(r"\w+\(", rest):
+        return _STEP
+    if last == "=" and found.isdigit():
+        return f"so many rows without columns are `rows({found})`"
+    if found in ("=", ":") and place.last(2) == "|>":
+        return f"a step gets its name at its end: `|> task as {last}`"
+    if last == "=" and found in ("[", "{"):
+        return (
+            'a table is a source and its steps: `read("file.jsonl") |> task`, or `sql "SELECT …"`'
+        )
+    if found in (*_SETTINGS, *_RETRIES) and "`|>`" in expected:
+        return f"`{found}` is a setting of the backend"
     if last == "|>" and not found:
         return "a step follows, or the `|>` is one too many"
     if expected == ("`=`",):
@@ -405,6 +450,8 @@ def _of_a_loop(place: Place, expected: tuple[str, ...]) -> str | None:
     near = [sign.text for sign in place.before[-7:]]
     if expected == ("a value",) and place.found in PRODUCERS and "times" in near:
         return "what a loop starts with is made in a `let` before it"
+    if place.last() in ("for", "while", "foreach", "loop") and place.last(2) == "=":
+        return _LOOP
     if place.last() == "next" and place.found == "=":
         return "no `=` is needed: `next …`"
     if expected == ("`times`",) or (expected == ("a name",) and place.last() == "times"):
@@ -464,11 +511,19 @@ def _of_a_sign(place: Place, expected: tuple[str, ...]) -> str | None:
         return f"no `{found}` is needed: `{last} …`"
     if found == "=" and last == "=":
         return _SIGNS["=="]
+    if found == "---" and place.declares:
+        return "a spec is no YAML, and starts with its declarations"
+    if found.startswith("---"):
+        return _COMMENT
     if found in _SIGNS and (found != "==" or "`=`" in expected):
-        yaml = found == "--" and _rest(place).startswith("---")
-        return "a spec is no YAML, and starts with its declarations" if yaml else _SIGNS[found]
+        return _SIGNS[found]
     if found == ")" and expected == ("`=`",) and place.callee:
         return f'text stands in quotes: `{place.callee}("{last}")`'
+    digits = re.match(r"\.(\d+)", _rest(place))
+    if digits and "a value" in expected and last in ("=", "(", "[", ","):
+        return f"a digit stands before the point: `0.{digits[1]}`"
+    if found == "@" and place.declares:
+        return _TASK
     if found in ("|", "."):
         return _of_a_bar(place)
     if found == "(" and last in (*PRODUCERS, "where"):
@@ -482,6 +537,8 @@ def _of_a_sign(place: Place, expected: tuple[str, ...]) -> str | None:
     if found in CLOSING.values() and found not in [CLOSING[s.text] for s in place.opened]:
         return f"nothing is open that this `{found}` could close"
     if found == "," and "COMMA" not in place.accepted:
+        if last.isdigit() and (digits := re.match(r",(\d+)", _rest(place))):
+            return f"a number has a point: `{last}.{digits[1]}`"
         return "no comma is needed here"
     return None
 
@@ -505,7 +562,10 @@ def _of_what_is_missing(place: Place, expected: tuple[str, ...]) -> str | None:
     if "`,`" in expected and last.startswith('"') and place.on_new_line:
         return _FIRST
     if found == ":" and "`=`" in expected and place.opened and place.opened[-1].text == "(":
-        return f"a value is given with `=`: `{last} = …`"
+        value = re.match(r":\s*(\$?[\w.]+|\"[^\"\n]{0,30}\")\s*[,)]", _rest(place))
+        return f"a value is given with `=`: `{last} = {value[1] if value else '…'}`"
+    if found == "=" and "`)`" in expected and place.kind == "task":
+        return "a `)` is missing before `=`"
     if "`,`" in expected and place.opened:
         return f"a `,` is missing before `{found}`"
     if found in (":", "=") and expected and expected[0] == "`=`":
@@ -515,6 +575,9 @@ def _of_what_is_missing(place: Place, expected: tuple[str, ...]) -> str | None:
     if expected == ("`:`",):
         return f"every column and parameter has a type: `{last}: text`"
     if expected == ("a string",) and last in ("where", "until", "sql"):
+        written = _rest(place).split("#")[0].strip()
+        if re.fullmatch(r"[\w\s.,()$<>=!*+/-]{3,60}", written):
+            return f'SQL stands in quotes: `{last} "{written}"`'
         return f'SQL stands in quotes: `{last} "…"`'
     if expected == ("a template",) and last == "ask" and place.on_new_line:
         return 'a prompt is written `ask "…"`'

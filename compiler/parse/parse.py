@@ -67,7 +67,8 @@ def _parse_in_pieces(text: str, reader: _Reader) -> tuple[ast.Spec, list[Problem
         if tree is not None and len(reader.problems) == found:
             declarations += reader.declarations(tree)
         else:
-            broken.update(re.findall(r"[A-Za-z_]\w*", piece.split("\n", 1)[0]))
+            for first in re.findall(r"(?m)^\S.*", piece):
+                broken.update(re.findall(r"[A-Za-z_]\w*", first))
     return ast.Spec(reader.file, tuple(declarations), frozenset(broken)), reader.problems
 
 

@@ -114,10 +114,12 @@ class Place:
             if error.token.type != "$END":
                 at, found = error.token.start_pos or 0, str(error.token)
                 # A keyword may be only the beginning of the word that stands there: `as` of `ask`.
-                if word := re.match(r"[A-Za-z_]\w*", text[at:]):
+                if word := re.match(r"[A-Za-z_]\w*|\|>|=>|:=", text[at:]):
                     found = word.group()
         elif isinstance(error, UnexpectedCharacters):
             at = error.pos_in_stream
+            if text[at] == ">" and text[at - 1 : at] == "=":
+                at -= 1
             found = _stretch(text, at)
             reading = parser.parse_interactive(text)
             try:
@@ -184,5 +186,7 @@ class Place:
 
 def _stretch(text: str, at: int) -> str:
     """What somebody meant as one sign, where Lark sees a character it does not know."""
-    match = re.match(r"'[^'\n]*'|--|-(?=\s)|([^\w\s])\1*|.", text[at:], re.DOTALL)
+    match = re.match(
+        r"'''|'[^'\n]*'|[-=]>|<-|(<{7}|={7}|>{7})|([^\w\s])\2*|.", text[at:], re.DOTALL
+    )
     return match.group() if match else ""

@@ -48,8 +48,8 @@ def _unquoted_sql(place: Place) -> Problem | None:
         opening = place.opened[-1]
         if place.before[-1].text.startswith('"'):
             return None
-        rest = re.match(r'\(\s*([^"\n]*?)\s*\)[ \t]*(?:\n|$)', place.text[opening.start :])
-        form = f'{place.callee}("{rest[1]}")' if rest else FORMS[place.callee]
+        rest = re.match(r'\(\s*([^"\n]*?)\s*\)[ \t]*(?=\n|$|\|>)', place.text[opening.start :])
+        form = f'{place.callee}("{_expression(rest[1])}")' if rest else FORMS[place.callee]
         start = place.before[place.before.index(opening) - 1].start
         end = opening.start + len(rest[0].rstrip()) if rest else place.at
         span = place.span(start, end - start)
@@ -63,6 +63,15 @@ def _unquoted_sql(place: Place) -> Problem | None:
         span = place.of_sign(place.before[-1])
         return problems.WrongCall(span=span, callee=word, form=form)
     return None
+
+
+def _expression(written: str) -> str:
+    """SQL that was written without its quotes, and maybe as a function of the row."""
+    function = re.match(r"(?:lambda\s+(\w+)\s*:|\(?(\w+)\)?\s*[-=]>)\s*(.+)", written)
+    if not function:
+        return written
+    row = function[1] or function[2]
+    return re.sub(rf"\b{row}(?:\.(\w+)|\[['\"](\w+)['\"]\])", r"\1\2", function[3])
 
 
 def _open_bracket(place: Place) -> Problem | None:
@@ -91,6 +100,73 @@ def _jinja(place: Place) -> Problem | None:
     )
 
 
+_WITH_A_UNIT = re.compile(r"(?!-?[\d.]+[eE][+-]?\d+\b)-?\d[\d.]*[A-Za-z_%]\w*")
+
+
+def _unit(place: Place) -> Problem | None:
+    """`30s` and `1_000`: a number, and a name that touches it."""
+    if place.kind in _BLOCKS and len(place.before) > 2:
+        equals, number, unit = place.before[-3:]
+        between = place.text[number.end : unit.start]
+        if equals.text == "=" and re.fullmatch(r"-?[\d.]+", number.text) and between == " ":
+            return problems.UnexpectedWord(
+                span=place.of_sign(unit),
+                found=unit.text,
+                expected=("a name", "`}`"),
+                advice=f"a number has no unit: `{number.text}`",
+            )
+    for sign in place.before[-2:]:
+        whole = _WITH_A_UNIT.match(place.text, sign.start)
+        if whole and re.fullmatch(r"-?[\d.]+", sign.text):
+            digits = whole[0].replace("_", "")
+            plain = digits if re.fullmatch(r"-?[\d.]+", digits) else sign.text
+            why = "`_` between its digits" if plain == digits else "unit"
+            return problems.UnexpectedWord(
+                span=place.span(sign.start, len(whole[0])),
+                found=whole[0],
+                expected=("a value",),
+                advice=f"a number has no {why}: `{plain}`",
+            )
+    return None
+
+
+def _no_template(place: Place) -> Problem | None:
+    """`system persona`: a column, where only a template can stand."""
+    if place.accepted - {"DOT"} != {"LPAR"}:
+        return None
+    start = len(place.before) - 1
+    while start > 1 and place.before[start - 1].text == ".":
+        start -= 2
+    first, last = place.before[start], place.before[-1]
+    path = place.text[first.start : last.end]
+    word = place.before[start - 1].text
+    if word != "system":
+        return None
+    return problems.UnexpectedWord(
+        span=place.span(first.start, len(path)),
+        found=path,
+        expected=("a template",),
+        advice=f'a template prints it: `{word} "{{{{ {path} }}}}"`',
+    )
+
+
+def _input_among_parameters(place: Place) -> Problem | None:
+    """`task answer(in topic: text)`."""
+    head = place.kind == "task" and len(place.opened) == 1 and place.opened[0].text == "("
+    if not head or place.found not in ("in", "out", "let"):
+        return None
+    column = re.match(rf"{place.found}\s+\w+\s*:\s*\w+(\[\]|\?)*", place.text[place.at :])
+    shown = " ".join(column[0].split()) if column else f"{place.found} name: text"
+    what = "inputs" if place.found == "in" else "columns"
+    made = "" if place.found == "in" else " = …"
+    return problems.UnexpectedWord(
+        span=place.span(),
+        found=place.found,
+        expected=("a parameter",),
+        advice=f"{what} stand inside of the task: `task {place.before[1].text} {{ {shown}{made} … }}`",
+    )
+
+
 def _group(place: Place) -> Problem | None:
     """`extra = { a = 1 }`: a group of settings, written as a value."""
     if place.found not in ("=", "}") or not place.opened or place.kind not in _BLOCKS:
@@ -113,7 +189,29 @@ def _reserved(place: Place) -> Problem | None:
     as_name = rest[:1] in (":", "=", ",", ")", ".", "]", "{") or place.on_new_line is False
     if not as_name or (place.last() == "ask" and place.on_new_line):
         return None
+    if told := _not_here(place, rest):
+        return problems.UnexpectedWord(
+            span=place.span(), found=place.found, expected=(), advice=told
+        )
     return problems.ReservedWord(span=place.span(), word=place.found)
+
+
+def _not_here(place: Place, rest: str) -> str | None:
+    """Where a word of the language belongs that was written among arguments, or as a step."""
+    word = place.found
+    if place.callee and word in ("using", "as", "where", "when"):
+        value = re.match(r"[=:]\s*(\$?[\w.]+|\"[^\"\n]*\")", rest)
+        if value and word == "using":
+            return f"it follows the brackets: `{place.callee}(…) using {value[1].strip(chr(34))}`"
+        if value and word == "as" and value[1].strip('"').isidentifier():
+            return f"it follows the brackets: `{place.callee}(…) as {value[1].strip(chr(34))}`"
+        if value and word == "where":
+            return 'rows are kept by a step: `|> where("…")`'
+    if place.last() == "|>" and word == "sample":
+        return "rows of another table are drawn with `draw(3, from = examples) as shots`"
+    if place.last() == "|>" and word == "ask":
+        return 'what is asked stands in a task: `task name { out answer: text = ask "…" }`'
+    return None
 
 
 def _misspelt(place: Place) -> Problem | None:
@@ -139,6 +237,9 @@ _RULES: tuple[Callable[[Place], Problem | None], ...] = (
     _unquoted_sql,
     _open_bracket,
     _jinja,
+    _unit,
+    _no_template,
+    _input_among_parameters,
     _group,
     _reserved,
     _misspelt,

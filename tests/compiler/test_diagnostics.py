@@ -3,9 +3,11 @@
 import functools
 import re
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 
 import pytest
+from lark import Lark
 
 from synthc.compiler.compile import Compiled, compile_spec, compile_text
 from synthc.compiler.diagnostics.catalogue import catalogue
@@ -32,11 +34,37 @@ def test_messages(path: Path, golden: Callable[[Path, str], None]) -> None:
     golden(path.with_suffix(".txt"), said(path))
 
 
+@functools.cache
+def signs_of_the_parser() -> tuple[str, ...]:
+    """What the grammar calls signs, strings and numbers; its words are called as they are written."""
+    grammar = resources.files("synthc.grammar").joinpath("synth.lark").read_text(encoding="utf-8")
+    terminals = Lark(grammar, parser="lalr").terminals
+    shown = {"NAME"}  # `env("NAME")`
+    return tuple(t.name for t in terminals if not t.pattern.value.isalpha() and t.name not in shown)
+
+
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_messages_speak_the_language_of_the_spec(path: Path) -> None:
+    spec = path.read_text(encoding="utf-8")
     text = "\n".join(line for line in said(path).split("\n") if not re.match(r" *\d* \|", line))
-    assert not re.search(r"·|__ANON|Traceback|Jinja|\bNone\b|Token\(|[A-Z]{4,}SQB", text)
+    words = {word for word in re.findall(r"\$?\w+", text) if word not in spec}
+    assert words.isdisjoint(signs_of_the_parser())
+    assert not words & {
+        "None",
+        "NoneType",
+        "Jinja",
+        "Traceback",
+        "tuple",
+        "dict",
+        "lark",
+        "msgspec",
+    }
+    assert not re.search(r"·|<class|<member| object at |__ANON|Token\(|\$END", text)
     assert str(FOLDER) not in text
+
+
+def test_the_grammar_has_signs_to_look_for() -> None:
+    assert {"LSQB", "LPAR", "COMMA", "STRING", "DOLLAR_NAME"} <= set(signs_of_the_parser())
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)

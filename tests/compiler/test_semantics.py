@@ -272,6 +272,141 @@ def test_nullables_printed_bare(template: str) -> None:
     assert [p.code for p in prompt(template).problems if p.severity == "error"][:1] == ["S0403"]
 
 
+def over_lists(template: str) -> Compiled:
+    """A prompt over lists, records and messages."""
+    return compile_text(
+        'backend b { url = "http://localhost"  model = "m" }\n'
+        "task t {\n  in topic: text  in size: int  in many: text[]  in talk: chat\n"
+        "  in quiz: {question: text, options: text[]}[]  in one: {title: text, pages: int?}\n"
+        f'  out x: text = ask """{template}"""\n}}\n',
+        "t.synth",
+        FOLDER,
+    )
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for one in many %}{{ one }}{{ loop.index }}{% endfor %}",
+        "{% for q in quiz %}{{ q.question }}{% for o in q.options %}{{ o }}{% endfor %}{% endfor %}",
+        '{% for q in quiz | sort(attribute="question") %}{{ q["question"] }}{% endfor %}',
+        "{% for m in talk %}{{ m.role }}: {{ m.content }}{% endfor %}",
+        "{% for i in range(size) %}{{ i }}{% endfor %}",
+        "{% for name, value in one.items() %}{{ name }}{% endfor %}",
+        '{% for word in topic.split(" ") %}{{ word }}{% endfor %}',
+        "{{ quiz[0].question }}{{ (quiz | first).question }}{{ quiz[:2][0].options[0] }}",
+        "{{ topic.upper() }}{{ topic[0] }}{{ topic[:3] }}{{ one.title.strip() }}",
+        "{% set first = quiz[0] %}{{ first.question }}",
+        "{% with first = quiz[0] %}{{ first.question }}{% endwith %}",
+        "{% set box = namespace(n = 0) %}{{ box.n }}{{ dict(a = 1).a }}",
+        '{{ quiz | map(attribute="question") | join(", ") }}',
+    ],
+)
+def test_parts_and_elements_that_are_there(template: str) -> None:
+    errors = [p.message() for p in over_lists(template).problems if p.severity == "error"]
+    assert errors == []
+
+
+@pytest.mark.parametrize(
+    ("template", "code", "place"),
+    [
+        ("{% for c in topic %}{{ c }}{% endfor %}", "S0302", "topic"),
+        ("{% for i in size %}{{ i }}{% endfor %}", "S0302", "size"),
+        ("{% for c in one.title %}{{ c }}{% endfor %}", "S0302", "one.title"),
+        ("{% for c in quiz[0].question %}{{ c }}{% endfor %}", "S0302", "quiz[0].question"),
+        ("{{ topic.name }}", "S0407", "name"),
+        ('{{ topic["name"] }}', "S0407", "name"),
+        ("{{ size.name }}", "S0407", "name"),
+        ("{{ many.name }}", "S0407", "name"),
+        ("{{ topic.upper }}", "S0407", "upper"),
+        ("{{ topic.shout() }}", "S0407", "shout"),
+        ("{{ one.pages.number }}", "S0403", "one.pages"),
+        ("{% for one in many %}{{ one.name }}{% endfor %}", "S0407", "name"),
+        ("{% for q in quiz %}{{ q.qestion }}{% endfor %}", "S0203", "qestion"),
+        (
+            "{% for q in quiz %}{% for o in q.options %}{{ o.x }}{% endfor %}{% endfor %}",
+            "S0407",
+            "x",
+        ),
+        ("{% for q in quiz | reverse %}{{ q.qestion }}{% endfor %}", "S0203", "qestion"),
+        ("{% for m in talk %}{{ m.text }}{% endfor %}", "S0203", "text"),
+        ("{% set first = quiz[0] %}{{ first.qestion }}", "S0203", "qestion"),
+        ("{{ (quiz | first).qestion }}", "S0203", "qestion"),
+    ],
+)
+def test_parts_and_elements_that_are_not_there(template: str, code: str, place: str) -> None:
+    problem, *_ = (p for p in over_lists(template).problems if p.severity == "error")
+    span = problem.span
+    line = over_lists(template).sources["t.synth"].split("\n")[span.line - 1]
+    assert (problem.code, line[span.column - 1 : span.end_column - 1]) == (code, place)
+
+
+LISTED = """
+    backend b { url = "http://localhost"  model = "m" }
+    task t {
+      in topic: text  in sources: text[]?
+      FILL
+      out c: text = "{{ topic }}"
+    }"""
+
+
+@pytest.mark.parametrize(
+    ("fill", "sound"),
+    [
+        ('out a: text[] = ask "{{ s }}" each s in sources', False),
+        ('out a: text[]? = ask "{{ s }}" each s in sources', False),
+        ('out a: text[]? = ask "{{ s }}" each s in sources where "topic <> \'\'"', False),
+        ('out a: text[]? = ask "{{ s }}" each s in sources where "sources IS NOT NULL"', True),
+        (
+            'let some_sources: text[] = sql "coalesce(sources, [])"'
+            '  out a: text[] = ask "{{ s }}" each s in some_sources',
+            True,
+        ),
+        ('out a: text?[] = ask "{{ topic }}" as lines(/(.+)/) per sources', False),
+    ],
+)
+def test_a_list_that_may_be_null_is_asked_about(fill: str, sound: bool) -> None:
+    found = compile_text(LISTED.replace("FILL", fill), "t.synth", FOLDER).problems
+    assert [p.code for p in found if p.severity == "error"] == ([] if sound else ["S0321"])
+
+
+def test_a_column_of_nulls_alone_fits_where_null_does() -> None:
+    spec = (
+        SEEDS
+        + """
+        task t { in topic: text  in hint: text?
+          out x: text = "{{ topic }}{% if hint %}{{ hint }}{% endif %}" }
+        table a = seeds |> select("topic, NULL AS hint") |> t"""
+    )
+    found = compile_text(spec, "t.synth", FOLDER).problems
+    assert [p.message() for p in found if p.severity == "error"] == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "codes"),
+    [
+        ('expect answer = "Yeast."', ["S0323"]),
+        ('reply answer = "Yeast."  expect answer = "Yeast."', []),
+        ("expect fail", []),
+        ("expect doubts = []  doubt = null", []),
+        ('expect doubts = ["Is it?"]', ["S0323"]),
+        ('expect doubt = "Hm."', ["S0323"]),
+    ],
+)
+def test_what_a_test_expects_of_a_model_has_a_reply(lines: str, codes: list[str]) -> None:
+    spec = f"""
+        backend b {{ url = "http://localhost"  model = "m" }}
+        task t {{
+          in topic: text  in sources: text[]
+          out answer: text = ask "{{{{ topic }}}}"
+          out doubt: text? = ask "{{{{ topic }}}}" where "length(topic) > 99"
+          out doubts: text[] = ask "{{{{ s }}}}" each s in sources
+        }}
+        test "it" of t {{ given topic = "bread" sources = [] {lines} }}"""
+    found = compile_text(spec, "t.synth", FOLDER).problems
+    assert [p.code for p in found if p.severity == "error"] == codes
+
+
 def test_a_long_spec_is_checked_in_time() -> None:
     task = (
         "task t{0} {{ in topic: text  in size: int\n"
