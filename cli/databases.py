@@ -16,6 +16,8 @@ from synthc.cli.console import failed, only_file, say, usage, visible
 if TYPE_CHECKING:
     import duckdb
 
+    from synthc.runtime.store.results import Rows
+
 RUN_MAKES_ONE = "`synthc run` makes one; `-d FILE` names another"
 
 database_option = click.option(
@@ -23,21 +25,61 @@ database_option = click.option(
 )
 
 
-@contextmanager
-def opened(database: Path | None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The database, to be read only. Ends the command where it cannot be opened, or the SQL is wrong."""
-    import duckdb
-
-    from synthc.runtime.errors import RunError
-    from synthc.runtime.store.store import connect
-
+def existing(database: Path | None) -> Path:
+    """The database that is named, or the one of this folder. Ends the command where there is none."""
     path = database or only_file("*.duckdb", ".duckdb database", RUN_MAKES_ONE)
     if not path.exists():
         raise usage(f"there is no database {path}", RUN_MAKES_ONE)
     check(path)
+    return path.absolute()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database, to be read only. Ends the command where it cannot be opened, or the SQL is wrong."""
+    from synthc.runtime.store.store import connect
+
+    with mistakes_told(), connect(path, read_only=True) as connection:
+        yield connection
+
+
+@contextmanager
+def answered(path: Path, query: str) -> Iterator[Rows | None]:
+    """The rows of a query, asked of a database or of the run that writes it; None where SQL has none.
+
+    Ends the command where the database cannot be opened, or the SQL is wrong.
+    """
+    import duckdb
+
+    from synthc.runtime.store import live
+    from synthc.runtime.store.results import rows
+    from synthc.runtime.store.store import InUse, connect
+
+    with mistakes_told():
+        try:
+            connection = connect(path, read_only=True)
+        except InUse as used:
+            answer = live.ask(path, query) if used.by else None
+            if answer is not None:
+                if answer.reply.error is not None:
+                    raise duckdb.Error(answer.reply.error) from None
+                yield answer.rows()
+                return
+            connection = connect(path, read_only=True)  # the run has ended, or this says who has it
+        with connection:
+            relation = connection.sql(query)
+            yield None if relation is None else rows(relation)
+
+
+@contextmanager
+def mistakes_told() -> Iterator[None]:
+    """Ends the command, with a message, where a database cannot be used or SQL is wrong."""
+    import duckdb
+
+    from synthc.runtime.errors import RunError
+
     try:
-        with connect(path.absolute(), read_only=True) as connection:
-            yield connection
+        yield
     except RunError as error:
         raise failed(error) from None
     except duckdb.Error as error:

@@ -9,7 +9,7 @@ import click
 from synthc.cli import rows
 from synthc.cli.compiling import json_option, print_json
 from synthc.cli.console import counted, say, usage
-from synthc.cli.databases import database_option, opened
+from synthc.cli.databases import answered, database_option, existing, opened
 
 
 @click.command()
@@ -18,13 +18,12 @@ from synthc.cli.databases import database_option, opened
 @click.option("--json", "form", flag_value="json", help="A JSON list of objects.")
 @click.option("--csv", "form", flag_value="csv", help="CSV with a header.")
 def sql(query: str, database: Path | None, form: str | None) -> None:
-    """Ask the results in SQL, for example: synthc sql "FROM pairs"."""
-    with opened(database) as connection:
-        relation = connection.sql(query)
-        if relation is None:
+    """Ask the results in SQL, for example: synthc sql "FROM pairs". Works while a run writes."""
+    with answered(existing(database), query) as found:
+        if found is None:
             say("this SQL has no rows to show")
         else:
-            rows.write(relation, form)
+            rows.write(found, form)
 
 
 @click.command()
@@ -37,7 +36,7 @@ def export(table: str, file: Path, database: Path | None, as_json: bool) -> None
     from synthc.compiler.diagnostics.problem import listed, nearest
     from synthc.runtime.store.exports import export as write
 
-    with opened(database) as connection:
+    with opened(existing(database)) as connection:
         known = [
             name
             for (name,) in connection.execute(

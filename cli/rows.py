@@ -17,7 +17,7 @@ import click
 from synthc.cli.console import counted, say, visible, wrapped
 
 if TYPE_CHECKING:
-    import duckdb
+    from synthc.runtime.store.results import Rows
 
 SHOWN_ROWS = 100
 SHOWN_CHARACTERS = 200
@@ -30,16 +30,13 @@ NARROW = 12
 """Columns of a terminal that a column of a table has at least, where it has more to show."""
 GAP = 3
 
-_AS_TEXT = ("date", "time", "interval", "uuid", "bit", "bignum", "union", "variant", "geometry")
-"""How the names of those types begin that Python has nothing as exact for: DuckDB writes them itself."""
-
 Row = tuple[Any, ...]
 
 
-def write(relation: duckdb.DuckDBPyRelation, form: str | None) -> None:
+def write(found: Rows, form: str | None) -> None:
     """Write the rows of a query: `json`, `csv`, or a table. Raises duckdb.Error."""
-    names = list(relation.columns)
-    rows = _rows(relation)
+    names = list(found.names)
+    rows = _rows(found)
     match form:
         case "json":
             _write_json(names, rows)
@@ -49,21 +46,9 @@ def write(relation: duckdb.DuckDBPyRelation, form: str | None) -> None:
             _write_table(names, rows)
 
 
-def _rows(relation: duckdb.DuckDBPyRelation) -> Iterator[Row]:
-    columns: list[str] = []
-    for number, (name, type_) in enumerate(
-        zip(relation.columns, relation.types, strict=True), start=1
-    ):
-        as_text = str(type_.id).startswith(_AS_TEXT)
-        columns.append(
-            f"CAST(#{number} AS VARCHAR) AS {_quoted(name)}" if as_text else f"#{number}"
-        )
-    for batch in relation.project(", ".join(columns)).to_arrow_reader(1_000):
+def _rows(found: Rows) -> Iterator[Row]:
+    for batch in found.batches:
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def plain(value: Any) -> Any:

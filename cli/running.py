@@ -25,6 +25,8 @@ from synthc.cli.display import Display
 if TYPE_CHECKING:
     from synthc.compiler.plan import Plan
     from synthc.runtime.errors import RunError
+    from synthc.runtime.lazy_models import StandIn
+    from synthc.runtime.run import Options
 
 INTERRUPTED = 130
 MOST_ROWS = 2**63 - 1
@@ -40,7 +42,23 @@ MOST_ROWS = 2**63 - 1
 @click.option(
     "--simulate", is_flag=True, help="Ask no model: made-up answers that keep each contract."
 )
+@click.option(
+    "--max-usd",
+    type=click.FloatRange(0, min_open=True),
+    help="Stop when this run has spent so many dollars.",
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(1),
+    help="Stop when this run has taken so many tokens, of prompts and answers.",
+)
 @click.option("--fresh", is_flag=True, help="Move the old database aside and start anew.")
+@click.option("--retry-failed", is_flag=True, help="Ask again for what failed, and nothing else.")
+@click.option(
+    "--again", metavar="CONDITION", help='Ask anew for rows of a finished table: "score < 3".'
+)
+@click.option("--table", help="The table of --again, where several ask.")
+@click.option("--column", help="Only this column of --again.")
 @json_option
 def run(
     spec: Path | None,
@@ -49,19 +67,47 @@ def run(
     seed: int | None,
     limit: int | None,
     simulate: bool,
+    max_usd: float | None,
+    max_tokens: int | None,
     fresh: bool,
+    retry_failed: bool,
+    again: str | None,
+    table: str | None,
+    column: str | None,
     as_json: bool,
 ) -> None:
     """Execute a spec (compiling it first) or a plan. Run again, it continues where it was."""
+    if (retry_failed or again is not None) and (fresh or limit is not None):
+        raise usage("what is asked again is of a whole run that was: no `--fresh`, no `--limit`")
+    if again is None and (table or column):
+        raise usage("`--table` and `--column` say what `--again` is about")
     path = spec_path(spec)
     plan, sources, _ = planned(path, parameters, seed, as_json)
     target = database_of(path, plan, database, simulate)
     env = environment(path.parent)
     if fresh and target.exists():
         databases.move_aside(target)
-    if limit is not None:
-        limit = min(limit, MOST_ROWS)
-    _execute(plan, sources, target, path.parent, env, limit, simulate, as_json)
+    from synthc.runtime.run import Options
+    from synthc.runtime.store.aside import Again
+
+    options = Options(
+        target.absolute(),
+        path.parent,
+        env,
+        None if limit is None else min(limit, MOST_ROWS),
+        _stand_in(plan) if simulate else None,
+        retry_failed=retry_failed,
+        again=None if again is None else Again(again, table, column),
+        max_tokens=max_tokens,
+        max_usd=max_usd,
+    )
+    _execute(plan, sources, target, options, as_json)
+
+
+def _stand_in(plan: Plan) -> StandIn:
+    from synthc.runtime.simulate import Simulated
+
+    return Simulated(plan.seed)
 
 
 def planned(
@@ -133,11 +179,13 @@ def _sources(path: Path, plan: Plan) -> Mapping[str, str]:
 
 def environment(folder: Path) -> dict[str, str]:
     """The environment, with a `.env` file beside the spec where a variable is not set."""
+    file = folder / ".env"
+    if not file.is_file():
+        return dict(os.environ)
     from dotenv import dotenv_values
 
-    file = folder / ".env"
     try:
-        found = dotenv_values(file, encoding="utf-8-sig") if file.is_file() else {}
+        found = dotenv_values(file, encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise usage(f"{file} is not text in UTF-8") from None
     except OSError as error:
@@ -149,20 +197,14 @@ def _execute(
     plan: Plan,
     sources: Mapping[str, str],
     database: Path,
-    base: Path,
-    env: Mapping[str, str],
-    limit: int | None,
-    simulate: bool,
+    options: Options,
     as_json: bool,
 ) -> None:
     from synthc.runtime.errors import RunError, Stopped
-    from synthc.runtime.run import Options, Report
+    from synthc.runtime.run import Report
     from synthc.runtime.run import run as run_plan
-    from synthc.runtime.simulate import Simulated
 
     report = Report()
-    stand_in = Simulated(plan.seed) if simulate else None
-    options = Options(database.absolute(), base, env, limit, stand_in)
     error: RunError | None = None
     status = 0
     with Display(plan, report) as display:
@@ -175,10 +217,12 @@ def _execute(
     if as_json:
         print_json(summary.document(plan, report, database, error))
     else:
-        summary.tell(plan, report, database, limit)
+        summary.tell(plan, report, database, options.limit)
     if error is not None:
         failure = failed(error, sources)
         failure.exit_code = status
         if status in (3, INTERRUPTED):
-            failure.message += "\n" + helping("run the same command again, and it continues")
+            # What was set aside is, and not to be a second time.
+            same = "without `--again`" if options.again else "the same command again"
+            failure.message += "\n" + helping(f"run {same}, and it continues")
         raise failure

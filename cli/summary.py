@@ -41,12 +41,15 @@ def tell(plan: Plan, report: Report, database: Path, limit: int | None) -> None:
         say(f"{style('message', name)}{' ' * (width - len(name))}  {first}")
         for line in rest:
             say(" " * (width + 2) + line)
+    for name in (progress.name for progress in tables if progress.old_stays):
+        say(f"{name} stays as it was, complete: the new one is put in its place when it is, too")
     for text in report.notes:
         say(visible(text))
     for path, count in report.exports.items():
         say(f"exported {counted(count, 'row')} to {visible(path)}")
     if limit is not None:
         say("--limit: nothing is marked as done, and nothing is exported")
+        say("a run without it makes the tables whole, from the answers that are kept")
     cost = report.cost(plan)
     spent = f", ${cost:.4f}" if cost is not None else ""
     say(f"{report.seconds:.1f} s{spent}; the database is {visible(str(database))}")

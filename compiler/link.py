@@ -275,7 +275,13 @@ def _referring(node: Any, refer: _Refer, tasks: _Tasks) -> Any:
         case ast.Parameter() if kind := _kind(node):
             return replace(node, default=given(kind, node.default))
         case ast.Backend():
-            return replace(node, extends=given("backend", node.extends))
+            settings = tuple(
+                replace(setting, value=given("backend", setting.value))
+                if setting.name.text == "fallback"
+                else setting
+                for setting in node.settings
+            )
+            return replace(node, extends=given("backend", node.extends), settings=settings)
         case ast.Mutations():
             return replace(node, extends=given("mutations", node.extends))
         case ast.Task():

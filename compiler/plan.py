@@ -26,6 +26,8 @@ from synthc.compiler.types import Field, Type, sql
 
 VERSION = 1
 LINE_LENGTH = 120
+PROTOCOLS = "synthc.protocols"
+"""The entry points by which other packages bring protocols for backends."""
 
 
 class Env(Struct, frozen=True, tag="env"):
@@ -57,7 +59,7 @@ class Sampling(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Backend(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A model that answers, and how it is reached."""
+    """A model that answers, and how it is reached; `fallback` names the one that is asked when it is not."""
 
     name: str
     span: Span
@@ -71,16 +73,21 @@ class Backend(Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempts: int = 5
     timeout_s: float = 120.0
     reasks: int = 2
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    fallback: str | None = None
     price: Price | None = None
 
 
 class Embedder(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A model that turns text into vectors of `dimensions` floats."""
+    """A model that turns text into vectors of `dimensions` floats: a server's, where there is an `url`."""
 
     name: str
     span: Span
     model: Setting
     dimensions: int
+    url: Setting | None = None
+    api_key: Setting | None = None
     pooling: str | None = None
     normalize: bool | None = None
     max_tokens: int | None = None

@@ -30,7 +30,8 @@ class RowFailed(Exception):
     """One row cannot have a value: it is recorded with its reason and the others go on.
 
     `reason` is one word that groups failures (`null`, `contract`, `http_500`, `sql`, …). The engine
-    adds `what` failed (a column) and its `place` in the spec; `model` answered, if one did.
+    adds `what` failed (a column) and its `place` in the spec; `model` answered, if one did, and of
+    an ask that failed `calls` are the digests of the answers that could not be used.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -40,6 +41,7 @@ class RowFailed(Exception):
         self.what = ""
         self.place = ""
         self.model: str | None = None
+        self.calls: tuple[bytes, ...] | None = None
 
 
 def reason(group: BaseExceptionGroup[BaseException]) -> BaseException:

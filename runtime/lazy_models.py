@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from synthc.compiler import plan
+from synthc.runtime.backends.pace import PACE, Pace
 from synthc.runtime.backends.protocol import Backend
 from synthc.runtime.backends.settings import resolve
-from synthc.runtime.engine.asking import AskCounts, Model
+from synthc.runtime.engine.asking import AskCounts, Calls, Model
 from synthc.runtime.engine.batcher import Batcher
 from synthc.runtime.engine.identity import Identity
 from synthc.runtime.errors import RunError
 from synthc.runtime.ops import every
 
 if TYPE_CHECKING:
+    from synthc.runtime.backends.budget import Budget
     from synthc.runtime.embedding.pipeline import TextEmbedder
 
 
@@ -45,7 +47,14 @@ class LazyModels:
         env: Mapping[str, str],
         stand_in: StandIn | None,
         note: Callable[[str], None],
+        *,
+        pace: Pace = PACE,
+        budget: Budget | None = None,
     ) -> None:
+        """`pace` is how calls wait, `budget` what all backends together may spend."""
+        self._pace = pace
+        self._budget = budget
+        self._outages: list[str] = []
         self._base = base
         self._env = env
         self._stand_in = stand_in
@@ -62,14 +71,15 @@ class LazyModels:
         embedded = {op.embedder for op in ops if isinstance(op, plan.Embed)}
         self.names: dict[str, str] = {}
         self.asked: dict[str, Model] = {}
+        self._backends = {backend.name: backend for backend in plan_.backends}
         for backend in plan_.backends:
             if backend.name in asked:
                 self._add_backend(backend, plan_.seed)
         for embedder in plan_.embedders:
             if embedder.name in embedded:
-                model = self._model_of(embedder)
-                settings = (model, embedder.pooling, embedder.normalize, embedder.max_tokens)
-                self.names[embedder.name] = repr(settings)
+                self.names[embedder.name] = self._name_of(embedder)
+                if self._budget and self._url_of(embedder):
+                    self._budget.check(embedder)
 
     def _model_of(self, spec: plan.Backend | plan.Embedder) -> str:
         if self._stand_in:
@@ -81,19 +91,41 @@ class LazyModels:
             raise RunError(f"{what} is empty", span=spec.span)
         return found.text
 
+    def _url_of(self, spec: plan.Backend | plan.Embedder) -> str | None:
+        if self._stand_in:
+            return None
+        kind = "backend" if isinstance(spec, plan.Backend) else "embedder"
+        found = resolve(spec.url, f"`url` of {kind} `{spec.name}`", env=self._env, span=spec.span)
+        return found.text if found else None
+
+    def _name_of(self, spec: plan.Embedder) -> str:
+        """All that decides which vector a text has."""
+        model, url = self._model_of(spec), self._url_of(spec)
+        if url is None:
+            return repr((model, spec.pooling, spec.normalize, spec.max_tokens))
+        return repr((_at(model, url), "remote"))
+
     def _add_backend(self, spec: plan.Backend, seed: int) -> None:
         from synthc.runtime.models import is_gguf
 
-        model = self._model_of(spec)
-        what = f"`url` of backend `{spec.name}`"
-        url = None if self._stand_in else resolve(spec.url, what, env=self._env, span=spec.span)
-        if url and is_gguf(model):
-            model = f"{model} at {url.text}"  # the server's own model: only its url tells which
+        model, url = self._model_of(spec), self._url_of(spec)
+        if url:
+            model = _at(model, url)
         counts = self.counts[spec.name] = AskCounts()
         identity = Identity(spec, model, seed)
         self.names[spec.name] = repr((spec.protocol, model, spec.sampling))
         opener = functools.partial(self._once, spec.name, functools.partial(self._open, spec))
         self.asked[spec.name] = Model(spec, identity, opener, counts)
+        if self._budget and not self._stand_in:
+            self._budget.check(spec, free=url is None and is_gguf(model))
+        if spec.fallback and spec.fallback not in self.asked and not self._stand_in:
+            if spec.fallback not in self._backends:
+                raise RunError(
+                    f"the plan is broken: `{spec.name}` needs `{spec.fallback}`",
+                    hint="compile the spec again",
+                    span=spec.span,
+                )
+            self._add_backend(self._backends[spec.fallback], seed)
 
     async def __aenter__(self) -> LazyModels:
         await self._stack.__aenter__()
@@ -118,10 +150,27 @@ class LazyModels:
     async def _open(self, spec: plan.Backend) -> Backend:
         if self._stand_in:
             return self._stand_in.backend(spec)
+        if spec.fallback is None:
+            return await self._open_one(spec)
+        from synthc.runtime.backends.fallback import Fallback
+
+        opening = functools.partial(self._open_one, spec)
+        first = functools.partial(self._once, f"only {spec.name}", opening)
+        other = self.asked[spec.fallback].open
+        return Fallback(first, other, spec.fallback, functools.partial(self._out, spec))
+
+    def _out(self, spec: plan.Backend, why: str) -> None:
+        self._note(why)
+        self._outages.append(f"{spec.name}: was out, and `{spec.fallback}` was asked in its place")
+
+    async def _open_one(self, spec: plan.Backend) -> Backend:
         from synthc.runtime.backends.open import open_backend
 
         local = await self._once("local servers", self._local_servers)
-        return await self._stack.enter_async_context(open_backend(spec, env=self._env, local=local))
+        opening = open_backend(
+            spec, env=self._env, local=local, pace=self._pace, budget=self._budget
+        )
+        return await self._stack.enter_async_context(opening)
 
     async def _local_servers(self) -> Any:
         from synthc.runtime.backends.local import LocalServers
@@ -131,13 +180,15 @@ class LazyModels:
         servers = LocalServers(fetching, max_tokens=self._longest)
         return await self._stack.enter_async_context(servers)
 
-    async def embed(self, op: plan.Embed) -> Batcher[str, Any]:
-        """What embeds texts for an operation: batches on a thread of the embedder's own."""
-        return await self._once(f"embed {op.embedder}", lambda: self._open_embedder(op.embedder))
+    async def embed(self, op: plan.Embed, *, calls: Calls) -> Batcher[str, Any]:
+        """What embeds texts for an operation: batches on a thread of the embedder's own, or on a server.
 
-    async def _open_embedder(self, name: str) -> Batcher[str, Any]:
-        from synthc.runtime.embedding.pipeline import open_embedder
+        Of a server the vectors are kept among the `calls`.
+        """
+        opening = functools.partial(self._open_embedder, op.embedder, calls)
+        return await self._once(f"embed {op.embedder}", opening)
 
+    async def _open_embedder(self, name: str, calls: Calls) -> Batcher[str, Any]:
         spec = self._embedders[name]
         if stand_in := self._stand_in:
 
@@ -145,6 +196,22 @@ class LazyModels:
                 return stand_in.vectors(texts, spec.dimensions)
 
             return Batcher(simulate)
+        if self._url_of(spec):
+            from synthc.runtime.embedding.remote import open_remote
+
+            local = await self._once("local servers", self._local_servers)
+            opening = open_remote(
+                spec,
+                identity=self.names[name],
+                env=self._env,
+                local=local,
+                calls=calls,
+                pace=self._pace,
+                budget=self._budget,
+            )
+            return Batcher((await self._stack.enter_async_context(opening)).embed)
+        from synthc.runtime.embedding.pipeline import open_embedder
+
         thread = ThreadPoolExecutor(1, f"embed-{name}")
         self._threads.append(thread)
         loop = asyncio.get_running_loop()
@@ -171,8 +238,8 @@ class LazyModels:
         self._note(f"{what}: {done / 1e6:.0f}{share} MB" if done else what)
 
     def notes(self) -> list[str]:
-        """What a person should know of the embedders: where they ran, and what they cut."""
-        found: list[str] = []
+        """What a person should know: who was out; where embedders ran, and what they cut."""
+        found = list(self._outages)
         for name, embedder in self._used.items():
             why = f" ({embedder.why_provider})" if embedder.why_provider else ""
             found.append(f"{name}: embedded on {embedder.provider}{why}")
@@ -180,3 +247,10 @@ class LazyModels:
                 texts = "1 text" if embedder.truncated == 1 else f"{embedder.truncated} texts"
                 found.append(f"{name}: {texts} cut at {embedder.max_tokens} tokens")
         return found
+
+
+def _at(model: str, url: str) -> str:
+    """The name of a model at a server: of a file it is the server's own, and only its url tells which."""
+    from synthc.runtime.models import is_gguf
+
+    return f"{model} at {url}" if is_gguf(model) else model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 from synthc.compiler import plan
+from synthc.runtime.backends.budget import Budget
+from synthc.runtime.backends.pace import PACE, Pace
 from synthc.runtime.engine.asking import AskCounts, Asked, Asker
 from synthc.runtime.engine.draws import Draws
 from synthc.runtime.engine.engine import WINDOW, Progress, TableRun, Tools
@@ -19,13 +22,15 @@ from synthc.runtime.engine.prompts import Prompts
 from synthc.runtime.engine.rowsql import RowSql
 from synthc.runtime.errors import RunError, reason
 from synthc.runtime.lazy_models import LazyModels, StandIn
+from synthc.runtime.store.aside import Again, set_aside, set_aside_failed
 from synthc.runtime.store.expectations import check
 from synthc.runtime.store.exports import export
 from synthc.runtime.store.fingerprint import content_of, fingerprints, parents
 from synthc.runtime.store.journal import Journal
 from synthc.runtime.store.lines import lines_of
+from synthc.runtime.store.listener import listening
 from synthc.runtime.store.source import files_of
-from synthc.runtime.store.store import Store
+from synthc.runtime.store.store import Store, writing
 
 Note = Callable[[str], None]
 
@@ -48,6 +53,8 @@ class Options:
 
     With a `stand_in` no model is needed, and none of the settings that name one. `calls` is another
     database, where there is one, that answers are taken from and kept in; `watcher` is told of rows.
+    What failed is asked anew to `retry_failed`, and of rows that were answered those of `again`. It
+    stops when it has spent `max_tokens` or `max_usd` itself; `pace` is how calls wait.
     """
 
     database: Path
@@ -57,6 +64,11 @@ class Options:
     stand_in: StandIn | None = None
     calls: Path | None = None
     watcher: Watcher | None = None
+    retry_failed: bool = False
+    again: Again | None = None
+    max_tokens: int | None = None
+    max_usd: float | None = None
+    pace: Pace = PACE
 
 
 @dataclass(slots=True)
@@ -130,7 +142,18 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -> None:
     started = time.monotonic()
-    models = LazyModels(plan_, options.base, options.env, options.stand_in, note)
+    budget = None
+    if options.max_tokens is not None or options.max_usd is not None:
+        budget = Budget(max_tokens=options.max_tokens, max_usd=options.max_usd)
+    models = LazyModels(
+        plan_,
+        options.base,
+        options.env,
+        options.stand_in,
+        note,
+        pace=options.pace,
+        budget=budget,
+    )
     report.backends = models.counts
     reads = [table.source for table in plan_.tables if isinstance(table.source, plan.Read)]
     files = {read.path: files_of(read, options.base) for read in reads}
@@ -152,13 +175,20 @@ async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -
             row_sql = RowSql()
             stack.callback(row_sql.close)
             journal = await stack.enter_async_context(Journal(store, calls))
+            await stack.enter_async_context(listening(store, plan_.spec))
+            if options.retry_failed:
+                said = await journal.do(set_aside_failed, store, plan_.tables)
+                report.notes.append(said)
+            if options.again:
+                report.notes.append(await journal.do(set_aside, store, plan_, options.again))
             prompts = Prompts()
             draws = Draws(plan_.seed, lines)
             watcher = options.watcher
             asker = Asker(journal, models.asked, prompts, watcher.asked if watcher else None)
             window = max([WINDOW, *(2 * backend.concurrency for backend in plan_.backends)])
             dropped = watcher.dropped if watcher else None
-            tools = Tools(journal, asker, row_sql, prompts, draws, models.embed, window, dropped)
+            embed = functools.partial(models.embed, calls=journal)
+            tools = Tools(journal, asker, row_sql, prompts, draws, embed, window, dropped)
             await _make_tables(plan_, options, report, tools, marks)
             if options.limit is None:
                 await journal.do(check, store, plan_.expects)
@@ -181,7 +211,8 @@ def _noted(
     """The store in a database, with a note of this run: it is closed when the run ends."""
     store = Store(database, readable, simulated=simulated)
     try:
-        store.start_run(plan_)
+        with writing(database):
+            store.start_run(plan_)
         status = "stopped"
         try:
             yield store
@@ -220,7 +251,9 @@ async def _make_tables(
         for name in parents(table):
             await ready[name].wait()
         progress = report.tables[table.name]
-        counts = await tools.journal.do(tools.journal.store.done, table, marks[table.name])
+        counts = await tools.journal.do(
+            tools.journal.store.done, table, marks[table.name], parents(table)
+        )
         if counts is not None and options.limit is None:
             progress.state = "done"
             progress.total = progress.rows_in = counts.rows_in

@@ -94,6 +94,7 @@ def _check(
     by_kind = _declared(spec, report)
     constants = _constants(by_kind["parameter"].values(), given, report)
     backends = {name: settings.backend(node, report) for name, node in by_kind["backend"].items()}
+    settings.check_fallbacks(by_kind["backend"], backends, report)
     embedders = {
         name: settings.embedder(node, report) for name, node in by_kind["embedder"].items()
     }

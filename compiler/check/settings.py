@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
 from synthc.compiler import ast, plan
@@ -17,10 +18,11 @@ Reader = Callable[[ast.Value], Any]
 """A value as written → the setting's value, or BAD."""
 
 BAD = object()
-_PROTOCOLS = ("openai",)
+_PROTOCOLS = ("openai", "anthropic")
+_LONGEST = 4096
+"""`max_tokens` where a spec has none and the protocol must have one."""
 _NOT_YET: Mapping[str, tuple[str, ...]] = {
-    "backend": ("requests_per_minute", "tokens_per_minute", "fallback"),
-    "embedder": ("input", "precision", "url", "api_key", "input_name", "output_name"),
+    "embedder": ("input", "precision", "input_name", "output_name"),
 }
 
 
@@ -60,6 +62,17 @@ def _number(low: float, high: float, *, whole: bool = False, above: bool = False
     return read
 
 
+def _protocol(value: ast.Value) -> Any:
+    """A protocol that is built in, or that an installed package brings: it is not imported."""
+    if not isinstance(value, ast.String):
+        return BAD
+    return value.text if value.text in _PROTOCOLS or value.text in _installed() else BAD
+
+
+def _installed() -> set[str]:
+    return entry_points(group=plan.PROTOCOLS).names
+
+
 def _one_of(*words: str) -> Reader:
     return lambda value: (
         value.text if isinstance(value, ast.String) and value.text in words else BAD
@@ -74,6 +87,10 @@ def _texts(value: ast.Value) -> Any:
             return tuple(item.text for item in items if isinstance(item, ast.String))
         case _:
             return BAD
+
+
+def _name(value: ast.Value) -> Any:
+    return str(value) if isinstance(value, ast.Path) else BAD
 
 
 def _truth(value: ast.Value) -> Any:
@@ -93,10 +110,11 @@ def _address(value: ast.Value) -> Any:
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _MODEL = 'text in quotes, or `env("NAME")`'
 _URL = 'an address in quotes, `"http://…"`, or `env("NAME")`'
+_NAME = "the name of another backend"
 _MANY = 10**9
 
 BACKEND: Mapping[str, tuple[str, Reader]] = {
-    "protocol": (" or ".join(f'"{name}"' for name in _PROTOCOLS), _one_of(*_PROTOCOLS)),
+    "protocol": ("the name of a protocol, in quotes", _protocol),
     "url": (_URL, _address),
     "model": (_MODEL, _setting),
     "api_key": (_MODEL, _setting),
@@ -109,6 +127,9 @@ BACKEND: Mapping[str, tuple[str, Reader]] = {
     "attempts": ("a whole number from 1 to 100", _number(1, 100, whole=True)),
     "timeout_s": ("a number of seconds above 0", _number(0, 86_400, above=True)),
     "reasks": ("a whole number from 0 to 20", _number(0, 20, whole=True)),
+    "requests_per_minute": ("a whole number from 1", _number(1, _MANY, whole=True)),
+    "tokens_per_minute": ("a whole number from 1", _number(1, _MANY, whole=True)),
+    "fallback": (_NAME, _name),
 }
 _SAMPLING = ("temperature", "max_tokens", "top_p", "stop", "seed")
 _BACKEND_GROUPS = ("headers", "extra", "price")
@@ -122,7 +143,10 @@ EMBEDDER: Mapping[str, tuple[str, Reader]] = {
     ),
     "normalize": ("true or false", _truth),
     "max_tokens": ("a whole number from 1", _number(1, _MANY, whole=True)),
+    "url": (_URL, _address),
+    "api_key": (_MODEL, _setting),
 }
+_LOCAL = ("pooling", "normalize", "max_tokens")
 
 _PRICE: Mapping[str, tuple[str, Reader]] = {
     "input_usd_per_mtok": ("a number of dollars from 0", _number(0, _MANY)),
@@ -145,6 +169,11 @@ def backend(node: ast.Backend, report: Report) -> plan.Backend | None:
     if headers is None or extra is None or price is None:
         return None
     sampling = {name: values.pop(name) for name in _SAMPLING if name in values}
+    if values.get("protocol") == "anthropic":
+        where = 'where the protocol is "anthropic", which has none'
+        if not _left_out(node.settings, ("seed",), where, report):
+            return None
+        sampling.setdefault("max_tokens", _LONGEST)
     return plan.Backend(
         name=node.name.text,
         span=node.span,
@@ -155,13 +184,61 @@ def backend(node: ast.Backend, report: Report) -> plan.Backend | None:
     )
 
 
+def check_fallbacks(
+    nodes: Mapping[str, ast.Backend], backends: Mapping[str, plan.Backend | None], report: Report
+) -> None:
+    """Report the fallbacks that are no backend, and those that go round in a circle."""
+    for name, node in nodes.items():
+        value = next((s.value for s in node.settings if s.name.text == "fallback"), None)
+        if not isinstance(value, ast.Path):
+            continue
+        if str(value) not in nodes:
+            known = tuple(other for other in nodes if other != name)
+            report(
+                problems.UnknownDeclaration(
+                    span=value.span, kind="backend", name=str(value), known=known
+                )
+            )
+            continue
+        trail = [name]
+        while (spec := backends[trail[-1]]) and (next_ := spec.fallback) in backends:
+            assert next_ is not None
+            if next_ in trail:
+                circle = tuple(trail[trail.index(next_) :])
+                if name == min(circle):
+                    report(problems.Cycle(span=value.span, kind="fallbacks", names=circle))
+                break
+            trail.append(next_)
+
+
 def embedder(node: ast.Embedder, report: Report) -> plan.Embedder | None:
     """The plan's embedder, or None where a problem was reported."""
     block = f"the embedder `{node.name.text}`"
     found = _read(node.settings, EMBEDDER, (), "embedder", block, report)
     if found is None or not _complete(node.name, found[0], ("model", "dimensions"), block, report):
         return None
+    where = "where a server embeds (`url`)"
+    if "url" in found[0] and not _left_out(node.settings, _LOCAL, where, report):
+        return None
     return plan.Embedder(name=node.name.text, span=node.span, **found[0])
+
+
+def _left_out(
+    settings: tuple[ast.Setting, ...], names: tuple[str, ...], where: str, report: Report
+) -> bool:
+    """Whether none of the settings has one of the names; each that has is reported."""
+    there = [setting for setting in settings if setting.name.text in names]
+    for setting in there:
+        found = "a group" if isinstance(setting.value, tuple) else described(setting.value)
+        report(
+            problems.BadValue(
+                span=setting.span,
+                what=f"`{setting.name.text}`",
+                wanted=f"left out {where}",
+                found=found,
+            )
+        )
+    return not there
 
 
 def _complete(
@@ -221,6 +298,9 @@ def _read(
         else:
             wanted, read = known[name]
             value = read(setting.value)
+            if value is BAD and read is _protocol:
+                names = dict.fromkeys((*_PROTOCOLS, *sorted(_installed())))
+                wanted = " or ".join(f'"{name}"' for name in names)
             if value is BAD and _is_not_yet(kind, name, setting.value):
                 report(problems.NotYet(span=setting.value.span, word=_word(setting.value)))
             elif value is BAD:
@@ -249,8 +329,13 @@ _ELSEWHERE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "concurrency": ("max_concurrency", "parallel", "batch_size", "workers", "num_workers"),
         "max_tokens": ("max_new_tokens", "max_length", "max_completion_tokens"),
         "protocol": ("provider", "type", "api"),
+        "requests_per_minute": ("rpm", "max_requests_per_minute", "rate_limit", "rate"),
+        "tokens_per_minute": ("tpm", "max_tokens_per_minute"),
+        "fallback": ("fallbacks", "backup", "alternative"),
     },
     "embedder": {
+        "url": ("base_url", "api_base", "endpoint", "host", "server", "address"),
+        "api_key": ("key", "token", "apikey", "secret"),
         "dimensions": ("dim", "dims", "dimension", "size"),
         "model": ("model_name", "model_id", "name"),
     },
@@ -286,6 +371,8 @@ def _advice(value: ast.Value, wanted: str) -> str | None:
             return "leave it out"
         case ast.String(text) if wanted.startswith("a ") and re.fullmatch(r"-?\d+(\.\d+)?", text):
             return f"a number stands without quotes: `{text}`"
+        case ast.String(text) if wanted == _NAME:
+            return f"a name stands without quotes: `{text}`"
         case ast.String(text) if found := _VARIABLE.fullmatch(text):
             return f'the environment is read with `env("{found[1] or found[2]}")`'
         case _ if wanted not in (_MODEL, _URL):
@@ -307,7 +394,7 @@ _VARIABLE = re.compile(r"\$\{?(?:env:)?([A-Za-z_]\w*)\}?|\{\{ *env_var\(['\"](\w
 
 
 def _is_not_yet(kind: str, name: str, value: ast.Value) -> bool:
-    later = {("backend", "protocol"): ("anthropic",), ("embedder", "pooling"): ("none",)}
+    later = {("embedder", "pooling"): ("none",)}
     return _word(value) in later.get((kind, name), ())
 
 

@@ -11,11 +11,13 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
+import msgspec
 from msgspec.structs import replace
 from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 from pyreqwest.request import RequestBuilder
 
+from synthc.runtime.backends.breaker import Breaker, current_task
 from synthc.runtime.backends.protocol import (
     Answer,
     CallFailed,
@@ -25,6 +27,7 @@ from synthc.runtime.backends.protocol import (
     Verdict,
     Wire,
 )
+from synthc.runtime.backends.replies import without_thoughts
 from synthc.runtime.backends.settings import Redactor
 
 CONNECT_S = 15.0  # a server that takes longer to say hello is not there
@@ -97,34 +100,37 @@ class Http:
 
 
 class Once:
-    """A backend that sends each request once (twice where the server knows no schemas)."""
+    """A backend that sends each request once (twice where the server does not take its schema)."""
 
     def __init__(
         self,
         wire: Wire,
         http: Http,
         redactor: Redactor,
+        breaker: Breaker,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._wire = wire
         self._http = http
         self._redactor = redactor
+        self._breaker = breaker
         self._clock = clock
-        self._schemas = True
+        self._refused: set[bytes] = set()  # some servers take schemas, and not all of them
 
     async def complete(self, request: Request) -> Answer:
         """The answer; raises CallFailed, whose texts are free of secrets."""
         try:
             if request.schema is None:
                 return await self._ask(request)
-            if not self._schemas:
+            schema = msgspec.json.encode(request.schema)
+            if schema in self._refused:
                 return await self._ask(replace(request, schema=None))
             try:
                 return await self._ask(request)
             except SchemaRefused:
                 answer = await self._ask(replace(request, schema=None))
-                self._schemas = False  # only now is it known that the schema was the trouble
+                self._refused.add(schema)  # only now is it known that the schema was the trouble
                 return answer
         except CallFailed as failed:
             failed.detail = self._redactor.clean(failed.detail)
@@ -133,10 +139,16 @@ class Once:
     async def _ask(self, request: Request) -> Answer:
         path, body = self._wire.build(request)
         started = self._clock()
-        reply = await self._http.post(path, body)
+        task = current_task()
+        self._breaker.under_way.add(task)
+        try:
+            reply = await self._http.post(path, body)
+        finally:
+            self._breaker.back(task)
         if not 200 <= reply.status <= 299:
             raise self._wire.classify(reply)
-        return replace(self._wire.read(reply), latency_s=self._clock() - started)
+        answer = without_thoughts(self._wire.read(reply))
+        return replace(answer, latency_s=self._clock() - started)
 
 
 def failure(status: int, said: str, wait_s: float | None = None) -> CallFailed:

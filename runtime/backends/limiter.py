@@ -3,94 +3,101 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from types import TracebackType
 
+from synthc.runtime.backends.pace import Pace
 from synthc.runtime.backends.protocol import Answer, Backend, CallFailed, Request
 
-FALL = 0.7  # what is left of the limit when the server pushes back
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Time, as the policies see it: tests put their own in its place.
-
-    Retry n waits a random part of `backoff_s` * 2**n seconds, `backoff_max_s` at most. A server
-    that says nothing but "too many requests" is given up after `patience_s` seconds, or sooner when
-    it wants to be left alone for longer than that.
-    """
-
-    backoff_s: float = 1.0
-    backoff_max_s: float = 30.0
-    patience_s: float = 600.0
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-    rng: Callable[[], float] = random.random
-
-    def wait_s(self, failures: int, retry_after_s: float | None) -> float:
-        """How long to wait after that many failures, in seconds."""
-        # 2**30 s is longer than any run; a larger power would overflow.
-        most = min(self.backoff_max_s, self.backoff_s * 2 ** min(failures - 1, 30))
-        # Jitter on top of what the server asks for: else all come back at the same moment.
-        return min(retry_after_s or 0.0, self.patience_s) + self.rng() * most
+SLOWER = 0.7  # what is left of the limit when requests run out of time
 
 
 class Limiter:
-    """`async with limiter:` keeps at most `limit` bodies running, first come first served.
+    """At most `limit` requests have a place, from `enter` (or `wait`) to `leave`, first come first served.
 
-    The limit starts at `most`, falls by FALL when told of overload, and grows by about one a round
-    trip while answers come.
+    The limit starts at `most`. A request that the server had no room for takes its place with it, so
+    that a burst of too many leaves just those that were let in; one that ran out of time lowers it to
+    SLOWER of what it was. Then it grows again, by one in the first round trip, by two in the second,
+    and so on until the next is refused.
     """
 
     def __init__(self, most: int, pace: Pace) -> None:
         self._most = most
         self._limit = float(most)
+        self._growth = 1.0
         self._pace = pace
         self._in_flight = 0
+        self.idle = 0
+        """How many of those that have a place are not sent yet."""
         self._queue: deque[asyncio.Future[None]] = deque()
-        self._fell_at = float("-inf")
+        self._refused_alone = 0
+        self._slowed_at = float("-inf")
         self._paused_until = float("-inf")
 
     @property
     def limit(self) -> int:
-        """How many may run at once just now."""
+        """How many may be in flight just now."""
         return int(self._limit)
 
-    async def __aenter__(self) -> None:
-        if self._queue or self._in_flight >= self.limit:
+    @property
+    def paused_s(self) -> float:
+        """For how many seconds more nobody may go; 0 or less is now."""
+        return self._paused_until - self._pace.clock()
+
+    def enter(self, now: float) -> bool:
+        """Take a place, if there is one now and no pause."""
+        if self._queue or self._in_flight + 1 > self._limit or now < self._paused_until:
+            return False
+        self._in_flight += 1
+        return True
+
+    async def wait(self) -> None:
+        """Take a place when there is one, and wait for the end of a pause."""
+        if self._queue or self._in_flight + 1 > self._limit:
             await self._turn()
         else:
             self._in_flight += 1
-        if self._paused_until > self._pace.clock():
-            await self._pause_over()
+        await self._pause_over()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._leave()
+    def leave(self) -> None:
+        """Give the place to the next one."""
+        self._in_flight -= 1
+        while self._queue and self._in_flight + 1 <= self._limit:
+            turn = self._queue.popleft()
+            if not turn.done():  # else it was cancelled while it waited
+                turn.set_result(None)
+                self._in_flight += 1
 
-    def rise(self) -> None:
-        """An answer came."""
-        self._limit = min(self._most, self._limit + 1 / self._limit)
+    def answered(self) -> None:
+        """There was room for who holds a place."""
+        if self._limit < self._most:
+            self._limit = min(self._most, self._limit + self._growth / self._limit)
+            self._growth = 1.0 if self._refused_alone else self._growth + 1 / self._limit
+        self._refused_alone = 0
 
-    def fall(self, asked_at: float) -> None:
-        """The request sent at `asked_at` met an overloaded server.
+    def refused(self) -> None:
+        """Who holds a place was one too many for the server."""
+        under_way = self._in_flight - self.idle
+        self._growth = 1.0
+        self._limit = max(1.0, min(self._limit, under_way - 1))
+        if under_way == 1:
+            # Nobody is left whose answer would tell that there is room: ask more and more seldom.
+            # Nor was it for the others that there was none: once there is, half the way back at once.
+            self._refused_alone += 1
+            self._growth = self._most / 2
+            self.pause(self._pace.wait_s(self._refused_alone))
 
-        One sent before the last fall says nothing new: it was one too many then.
+    def timed_out(self, asked_at: float) -> None:
+        """Who holds a place since `asked_at` ran out of time.
+
+        Those who were there before the last one did say nothing new.
         """
-        if asked_at > self._fell_at:
-            self._limit = max(1.0, self._limit * FALL)
-            self._fell_at = self._pace.clock()
+        if asked_at > self._slowed_at:
+            self._growth = 1.0
+            self._limit = max(1.0, self._limit * SLOWER)
+            self._slowed_at = self._pace.clock()
 
     def pause(self, wait_s: float) -> None:
-        """Let nobody in for that many seconds."""
+        """Let nobody go for that many seconds."""
         self._paused_until = max(self._paused_until, self._pace.clock() + wait_s)
 
     async def _turn(self) -> None:
@@ -100,25 +107,17 @@ class Limiter:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._leave()  # the turn came at the same moment: it is the next one's
+                self.leave()  # the turn came at the same moment: it is the next one's
             raise
 
     async def _pause_over(self) -> None:
         # The place is kept meanwhile: nobody else may go either.
         try:
-            while (left := self._paused_until - self._pace.clock()) > 0:
+            while (left := self.paused_s) > 0:
                 await self._pace.sleep(left)
         except asyncio.CancelledError:
-            self._leave()
+            self.leave()
             raise
-
-    def _leave(self) -> None:
-        self._in_flight -= 1
-        while self._queue and self._in_flight < self.limit:
-            turn = self._queue.popleft()
-            if not turn.done():  # else it was cancelled while it waited
-                turn.set_result(None)
-                self._in_flight += 1
 
 
 class Limited:
@@ -131,15 +130,24 @@ class Limited:
 
     async def complete(self, request: Request) -> Answer:
         """The inner backend's answer or CallFailed."""
-        async with self._limiter:
+        limiter = self._limiter
+        asked_at = self._pace.clock()
+        if not limiter.enter(asked_at):
+            await limiter.wait()
             asked_at = self._pace.clock()
-            try:
-                answer = await self._inner.complete(request)
-            except CallFailed as failed:
-                if failed.overload:
-                    self._limiter.fall(asked_at)
-                if failed.retry_after_s:
-                    self._limiter.pause(min(failed.retry_after_s, self._pace.patience_s))
-                raise
-            self._limiter.rise()
+        try:
+            answer = await self._inner.complete(request)
+            limiter.answered()
             return answer
+        except CallFailed as failed:
+            if failed.reason == "timeout":
+                limiter.timed_out(asked_at)
+            elif failed.overload:
+                limiter.refused()
+            elif failed.status is not None:
+                limiter.answered()
+            if failed.retry_after_s:
+                limiter.pause(min(failed.retry_after_s, self._pace.patience_s))
+            raise
+        finally:
+            limiter.leave()

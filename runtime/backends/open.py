@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -11,17 +11,18 @@ from urllib.parse import urlsplit
 
 from synthc.compiler import plan
 from synthc.runtime.backends.breaker import Breaker, Target
+from synthc.runtime.backends.budget import Budget, Budgeted
 from synthc.runtime.backends.http import Http, Once
-from synthc.runtime.backends.limiter import Limited, Limiter, Pace
+from synthc.runtime.backends.limiter import Limited, Limiter
 from synthc.runtime.backends.local import LocalServers
-from synthc.runtime.backends.openai import OpenAI, served_models
-from synthc.runtime.backends.policy import Retrying, Stats
+from synthc.runtime.backends.pace import PACE, Pace
 from synthc.runtime.backends.protocol import Answer, Backend, CallFailed, Request, Wire
+from synthc.runtime.backends.protocols import URLS, Protocol, protocol
+from synthc.runtime.backends.rates import Paced
+from synthc.runtime.backends.replies import served_models
+from synthc.runtime.backends.retrying import Retrying, Stats
 from synthc.runtime.backends.settings import Redactor, Value, place, resolve, secrets
 from synthc.runtime.errors import RunError
-
-PROTOCOLS: dict[str, Callable[[str, plan.Sampling], Wire]] = {"openai": OpenAI}
-PACE = Pace()
 
 
 class OpenBackend:
@@ -83,11 +84,24 @@ async def open_backends(
 
 @asynccontextmanager
 async def open_backend(
-    spec: plan.Backend, *, env: Mapping[str, str], local: LocalServers, pace: Pace = PACE
+    spec: plan.Backend,
+    *,
+    env: Mapping[str, str],
+    local: LocalServers,
+    pace: Pace = PACE,
+    budget: Budget | None = None,
+    kind: str = "backend",
+    speaks: Protocol | None = None,
 ) -> AsyncIterator[OpenBackend]:
-    """One backend, as `open_backends` opens it; `local` serves its model where it has no url."""
-    settings = _Settings(spec, env)
+    """One backend, as `open_backends` opens it; `local` serves its model where it has no url.
+
+    `kind` is what messages call it, `speaks` is in the place of the protocol that it names.
+    A `budget` is what it may spend, together with others.
+    """
+    settings = _Settings(spec, env, kind)
     url, model, most = settings.url, settings.model.text, spec.concurrency
+    if url is None and spec.protocol in URLS and not _is_gguf(model):
+        url = Value(URLS[spec.protocol])
     where = place(url) if url else f"the server of {model} on this machine"
     if url is None:
         if not _is_gguf(model):
@@ -97,18 +111,24 @@ async def open_backend(
         url, most = Value(served.url), min(most, served.slots)
         settings.api_key = Value(served.key, variable="")
     redactor = settings.redactor()
-    target = Target(spec.name, where, settings.key_hint(), spec.span)
-    wire = _protocol(spec)(model, spec.sampling)
-    async with _connect(spec, url, where, settings.headers(wire), redactor) as http:
+    target = Target(spec.name, where, settings.key_hint(), spec.span, kind)
+    speaks = speaks or protocol(spec)
+    wire = speaks(model, spec.sampling)
+    async with _connect(target, spec.timeout_s, url, settings.headers(wire), redactor) as http:
         if spec.url and settings.url and _is_gguf(model):
             model = await _only_model(http, wire, target, redactor)
-            wire = _protocol(spec)(model, spec.sampling)
+            wire = speaks(model, spec.sampling)
         stats = Stats()
         limiter = Limiter(most, pace)
-        once = Once(wire, http, redactor, clock=pace.clock)
+        breaker = Breaker(target, pace)
+        sender: Backend = Once(wire, http, redactor, breaker, clock=pace.clock)
+        if budget:
+            sender = Budgeted(sender, budget, spec)
+        if spec.requests_per_minute or spec.tokens_per_minute:
+            sender = Paced(sender, spec, limiter, pace)
         chain = Retrying(
-            Limited(once, limiter, pace),
-            Breaker(target),
+            Limited(sender, limiter, pace),
+            breaker,
             attempts=spec.attempts,
             pace=pace,
             stats=stats,
@@ -119,17 +139,20 @@ async def open_backend(
 class _Settings:
     """What the environment makes of a backend's settings."""
 
-    def __init__(self, spec: plan.Backend, env: Mapping[str, str]) -> None:
+    def __init__(self, spec: plan.Backend, env: Mapping[str, str], kind: str) -> None:
+        self._kind = kind
+        who = f"{kind} `{spec.name}`"
+
         def value(setting: plan.Setting | None, what: str) -> Value | None:
-            return resolve(setting, f"{what} of backend `{spec.name}`", env=env, span=spec.span)
+            return resolve(setting, f"{what} of {who}", env=env, span=spec.span)
 
         model = value(spec.model, "`model`")
         if model is None:
-            raise RunError(f"`model` of backend `{spec.name}` is empty", span=spec.span)
+            raise RunError(f"`model` of {who} is empty", span=spec.span)
         self.model = model
         self.url = value(spec.url, "`url`")
         if self.url is not None and not _is_url(self.url.text):
-            raise RunError(f"`url` of backend `{spec.name}` is no url", span=spec.span)
+            raise RunError(f"`url` of {who} is no url", span=spec.span)
         self.api_key = value(spec.api_key, "`api_key`")
         self._extra_headers = {
             name.lower(): text
@@ -138,8 +161,8 @@ class _Settings:
         }
 
     def headers(self, wire: Wire) -> dict[str, str]:
-        key = wire.headers(self.api_key.text) if self.api_key else {}
-        return key | {name: value.text for name, value in self._extra_headers.items()}
+        fixed = wire.headers(self.api_key.text if self.api_key else None)
+        return fixed | {name: value.text for name, value in self._extra_headers.items()}
 
     def redactor(self) -> Redactor:
         hidden = [*self._extra_headers.values(), *filter(None, (self.api_key,))]
@@ -147,18 +170,8 @@ class _Settings:
 
     def key_hint(self) -> str:
         if self.api_key is None:
-            return "set `api_key`, which the backend has not"
+            return f"set `api_key`, which the {self._kind} has not"
         return f"check {self.api_key.variable or '`api_key`'}"
-
-
-def _protocol(spec: plan.Backend) -> Callable[[str, plan.Sampling], Wire]:
-    if spec.protocol in PROTOCOLS:
-        return PROTOCOLS[spec.protocol]
-    raise RunError(
-        f"backend `{spec.name}` speaks the protocol `{spec.protocol}`, which is not known here",
-        hint="known: " + ", ".join(sorted(PROTOCOLS)),
-        span=spec.span,
-    )
 
 
 def _no_url(spec: plan.Backend) -> RunError:
@@ -181,15 +194,16 @@ def _is_url(text: str) -> bool:
 
 
 def _connect(
-    spec: plan.Backend, url: Value, where: str, headers: dict[str, str], redactor: Redactor
+    target: Target, timeout_s: float, url: Value, headers: dict[str, str], redactor: Redactor
 ) -> Http:
     try:
-        return Http(url.text, headers, timeout_s=spec.timeout_s)
+        return Http(url.text, headers, timeout_s=timeout_s)
     except ValueError as error:
         # `from None`: the library quotes the header that it refuses.
         said = redactor.clean(str(error))
         raise RunError(
-            f"backend `{spec.name}`: {where} or a header cannot be used: {said}", span=spec.span
+            f"{target.kind} `{target.name}`: {target.where} or a header cannot be used: {said}",
+            span=target.span,
         ) from None
 
 
@@ -209,7 +223,7 @@ async def _only_model(http: Http, wire: Wire, target: Target, redactor: Redactor
         return names[0]
     listed = redactor.clean(", ".join(names[:10])) or "no model that it names"
     raise RunError(
-        f"backend `{target.name}`: its model is a .gguf file, but {target.where} serves {listed}",
+        f"{target.kind} `{target.name}`: its model is a .gguf file, but {target.where} serves {listed}",
         hint="set `model` to the name of the one to ask",
         span=target.span,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -17,9 +17,9 @@ from synthc.runtime.backends.protocol import (
     SchemaRefused,
     Verdict,
 )
+from synthc.runtime.backends.replies import count, decoded, said, unreadable
 
 PATH = "/chat/completions"
-SHOWN = 300  # characters of a server's message: enough for a sentence, not for a page of HTML
 
 
 class OpenAI:
@@ -35,9 +35,9 @@ class OpenAI:
             self._fixed["stop"] = sampling.stop
         self._fixed |= sampling.extra
 
-    def headers(self, api_key: str) -> dict[str, str]:
+    def headers(self, api_key: str | None) -> dict[str, str]:
         """The key, as a bearer token."""
-        return {"authorization": f"Bearer {api_key}"}
+        return bearer(api_key)
 
     def build(self, request: Request) -> tuple[str, bytes]:
         """The request as JSON; a schema becomes a `response_format`."""
@@ -50,7 +50,8 @@ class OpenAI:
 
     def read(self, reply: Reply) -> Answer:
         """The first choice. Raises CallFailed where the reply is no chat completion."""
-        content = _json(reply.body)
+        streamed = reply.headers.get("content-type", "").startswith("text/event-stream")
+        content = _joined(reply.body) if streamed else decoded(reply.body)
         match content:
             case {"choices": [{"message": dict(message)} as choice, *_]}:
                 pass
@@ -58,11 +59,11 @@ class OpenAI:
                 # Routers that only learn of a failure when the status is sent put it in the body.
                 raise self.classify(Reply(code, reply.headers, reply.body))
             case {"choices": []}:
-                raise _bad("it has no choices")
+                raise unreadable("it has no choices")
             case {"error": _}:
-                raise _bad(said(reply.body))
+                raise unreadable(said(reply.body))
             case _:
-                raise _bad(f"it is no chat completion: {said(reply.body)}")
+                raise unreadable(f"it is no chat completion: {said(reply.body)}")
         finish = choice.get("finish_reason")
         usage = content.get("usage")
         model = content.get("model")
@@ -70,8 +71,9 @@ class OpenAI:
             text=_text(message, finish),
             model=model if isinstance(model, str) and model else self._model,
             finish_reason=finish if isinstance(finish, str) else "",
-            input_tokens=_count(usage, "prompt_tokens"),
-            output_tokens=_count(usage, "completion_tokens"),
+            input_tokens=count(usage, "prompt_tokens"),
+            output_tokens=count(usage, "completion_tokens"),
+            reasoning=_reasoning(message),
         )
 
     def classify(self, reply: Reply) -> CallFailed:
@@ -97,40 +99,35 @@ class OpenAI:
         return failed
 
 
-def said(body: bytes) -> str:
-    """What a server says went wrong, in one printable line of at most SHOWN characters."""
-    match _json(body):
-        case {"error": {"message": str(words)}} | {"error": str(words)}:
-            pass
-        case {"message": str(words)} | {"detail": str(words)}:
-            pass
-        case _:
-            words = re.sub(r"<[^>]*>", " ", body[: 20 * SHOWN].decode(errors="replace"))
-    line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
-    if not line:
-        return "it said nothing"
-    return line if len(line) <= SHOWN else line[:SHOWN] + "…"
+def bearer(api_key: str | None) -> dict[str, str]:
+    """The header that carries a key; none where there is no key."""
+    return {} if api_key is None else {"authorization": f"Bearer {api_key}"}
 
 
-def served_models(body: bytes) -> tuple[str, ...]:
-    """The ids in the answer to GET /models; none where it is something else."""
-    match _json(body):
-        case {"data": [*entries]}:
-            ids = (entry.get("id") for entry in entries if isinstance(entry, dict))
-            return tuple(id_ for id_ in ids if isinstance(id_, str))
-        case _:
-            return ()
+def _joined(body: bytes) -> Any:
+    """The completion that the chunks of a stream make up: some servers only stream.
 
-
-def _json(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-
-
-def _bad(why: str) -> CallFailed:
-    return CallFailed(Verdict.RETRY, "bad_answer", f"the answer cannot be read: {why}", status=200)
+    An event that is no chunk is what the server had to say instead.
+    """
+    message: dict[str, str] = {}
+    whole: dict[str, Any] = {}
+    finish = None
+    for line in body.splitlines():
+        chunk = decoded(line.removeprefix(b"data:")) if line.startswith(b"data:") else None
+        match chunk:
+            case {"choices": [{"delta": dict(delta)} as choice, *_]}:
+                for name in ("content", "refusal", "reasoning_content", "reasoning"):
+                    if isinstance(part := delta.get(name), str):
+                        message[name] = message.get(name, "") + part
+                finish = choice.get("finish_reason") or finish
+                whole |= {"choices": [{"message": message, "finish_reason": finish}]}
+            case {"error": _}:
+                return chunk
+            case _:
+                pass
+        if isinstance(chunk, dict):
+            whole |= {name: chunk[name] for name in ("model", "usage") if chunk.get(name)}
+    return whole
 
 
 def _text(message: dict[str, Any], finish: object) -> str:
@@ -148,9 +145,10 @@ def _text(message: dict[str, Any], finish: object) -> str:
         raise CallFailed(Verdict.ROW, "content_filter", "the server withholds it", status=200)
     if finish == "length":
         return ""  # all tokens went into thinking: an answer that was cut off, and paid for
-    raise _bad("its content is null")
+    raise unreadable("its content is null")
 
 
-def _count(usage: object, name: str) -> int | None:
-    value = cast("dict[str, object]", usage).get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) else None
+def _reasoning(message: dict[str, Any]) -> str | None:
+    """What the model thought first, where a server tells it apart: under one of two names."""
+    told = (message.get("reasoning_content"), message.get("reasoning"))
+    return next((text for text in told if isinstance(text, str) and text), None)

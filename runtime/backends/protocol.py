@@ -3,7 +3,14 @@
     Backend.complete(request) -> answer     what the engine sees
     Wire.build, .read, .classify            how one vendor's HTTP says the same
 
-Between the two stand small backends that wrap one another: `Retrying(Limited(Once(wire, http)))`.
+Between the two stand small backends that wrap one another, each a policy in a file of its own:
+
+    Fallback   another backend, once this one is out           where `fallback` is set
+    Retrying   ask again, or give up: the row, or the run      always; with the Breaker
+    Limited    how many are in flight                          always; with the Limiter
+    Paced      how many requests and tokens a minute           where a rate is set
+    Budgeted   how many tokens and dollars in all              where the run has a budget
+    Once       build, send, read                               always; with the Wire
 """
 
 from __future__ import annotations
@@ -42,7 +49,8 @@ class Answer(Struct, frozen=True):
     """What came back: `model` and the token counts as the server says, None where it does not.
 
     `latency_s` is the time of the request that was answered, `attempts` counts it and those that
-    failed before it.
+    failed before it. `reasoning` is what the model thought before it answered, where that is told,
+    `backend` who answered where that is another than was asked.
     """
 
     text: str
@@ -52,6 +60,8 @@ class Answer(Struct, frozen=True):
     output_tokens: int | None
     latency_s: float = 0.0
     attempts: int = 1
+    reasoning: str | None = None
+    backend: str = ""
 
 
 class Backend(Protocol):
@@ -122,8 +132,8 @@ class Reply(Struct, frozen=True):
 class Wire(Protocol):
     """One vendor's way to say it over HTTP."""
 
-    def headers(self, api_key: str) -> dict[str, str]:
-        """The headers that carry the key."""
+    def headers(self, api_key: str | None) -> dict[str, str]:
+        """The headers of every request: those that carry the key, where there is one."""
         ...
 
     def build(self, request: Request) -> tuple[str, bytes]:

@@ -44,12 +44,14 @@ class Model:
 
 
 class Filled(Struct, frozen=True):
-    """The columns of an ask, the model that answered (if any did), and faults that cost nulls."""
+    """The columns of an ask, the model that answered (if any did), and faults that cost nulls: `calls` are
+    the digests of the answers that had them."""
 
     values: tuple[Any, ...]
     model: str | None
     problems: tuple[str, ...] = ()
     reason: str = "contract"
+    calls: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ class Asker:
             if not all(types.nullable(field.type) for field in op.contract.fields):
                 raise
             nulls = tuple(None for _ in op.contract.fields)
-            return Filled(nulls, failed.model, (failed.detail,), failed.reason)
+            return Filled(nulls, failed.model, (failed.detail,), failed.reason, failed.calls or ())
 
     async def _fill(
         self, op: plan.Ask, template: str | None, values: dict[str, Any], place: Place
@@ -137,18 +139,23 @@ class Asker:
         count = _elements(op.contract, values)
         reading = contracts.Reading(())
         answer = None
+        digests: list[bytes] = []
         for reask in range(model.spec.reasks + 1):
             request = Request(tuple(messages), schema, contract=op.contract, count=count)
             asked = (op, place, reask, request.messages)
+            digest = model.identity.digest(request, place, op.ordinal)
             try:
-                answer, sent = await self._answer(op, model, request, place, reask)
+                answer, sent = await self._answer(op, model, request, place, reask, digest)
             except RowFailed as failed:
+                failed.calls = ()
                 self._tell(*asked, failed=failed)
                 raise
+            digests.append(digest)
             reading = contracts.read(op.contract, answer.text, count)
             self._tell(*asked, answer=answer, reading=reading, sent=sent)
             if not reading.broken:
-                return Filled(reading.values, answer.model, reading.problems)
+                used = tuple(digests)
+                return Filled(reading.values, answer.model, reading.problems, calls=used)
             messages += [
                 Message("assistant", answer.text),
                 Message("user", contracts.correction(reading)),
@@ -159,6 +166,7 @@ class Asker:
             problems = (*problems, "it was cut off: raise `max_tokens`")
         failed = RowFailed("contract", "; ".join(problems))
         failed.model = answer.model
+        failed.calls = tuple(digests)
         raise failed
 
     def _tell(self, *asked: Any, **became: Any) -> None:
@@ -181,10 +189,15 @@ class Asker:
         return messages
 
     async def _answer(
-        self, op: plan.Ask, model: Model, request: Request, place: Place, reask: int
+        self,
+        op: plan.Ask,
+        model: Model,
+        request: Request,
+        place: Place,
+        reask: int,
+        digest: bytes,
     ) -> tuple[StoredAnswer, bool]:
         """The answer, and whether it was sent for."""
-        digest = model.identity.digest(request, place, op.ordinal)
         known = self._journal.seen(digest)
         while digest in self._flying:
             flying = self._flying[digest] = self._flying[digest] or Future()
@@ -236,7 +249,8 @@ class Asker:
         answer = await backend.complete(
             Request(request.messages, request.schema, digest, request.contract, request.count)
         )
-        counts = model.counts
+        name = answer.backend or op.backend  # another one may have answered in its place
+        counts = self._models[name].counts
         counts.sent += 1
         counts.cut_off += answer.finish_reason == "length"
         counts.input_tokens += answer.input_tokens or 0
@@ -253,10 +267,11 @@ class Asker:
                 "column": op.what,
                 "rounds": ".".join(map(str, place.rounds)) or None,
                 "index": place.index,
-                "backend": op.backend,
+                "backend": name,
                 "model": answer.model,
                 "request": msgspec.json.encode(messages).decode(),
                 "answer": answer.text,
+                "reasoning": answer.reasoning,
                 "finish_reason": answer.finish_reason,
                 "input_tokens": answer.input_tokens,
                 "output_tokens": answer.output_tokens,

@@ -204,7 +204,9 @@ class Chain:
         template = self._template(scope, op, values, place)
         filled = await self._tools.asker.fill(op, template, values, place)
         if filled.problems:
-            self.note_failure(scope, RowFailed(filled.reason, "; ".join(filled.problems)), op)
+            failed = RowFailed(filled.reason, "; ".join(filled.problems))
+            failed.calls = filled.calls
+            self.note_failure(scope, failed, op)
         return filled
 
     def _template(
@@ -308,6 +310,7 @@ class Chain:
             "detail": failed.detail,
             "stops_row": stops_row,
             "place": failed.place,
+            "calls": failed.calls,
         }
         scope.notes.append((self._tools.journal.failure, record))
 

@@ -40,7 +40,8 @@ _encoder = msgspec.json.Encoder(order="deterministic", enc_hook=str)
 class Progress:
     """How far a table is: `total` counts the rows of its source, None before that is known.
 
-    Where rows are unnested, both it and `rows_in` grow as rows become many.
+    Where rows are unnested, both it and `rows_in` grow as rows become many. `old_stays` says that this
+    ended early, and a complete table of before still stands in the place.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Progress:
     failed: int = 0
     not_asked: int = 0
     state: str = "waiting"
+    old_stays: bool = False
 
     def counts(self) -> Counts:
         """The numbers alone, as the store keeps them."""
@@ -129,19 +131,26 @@ class TableRun:
             raise reason(group) from None
         finally:
             self._progress.state = status
-            await asyncio.shield(self._publish(source, fingerprint, status))
+            early = whole and status == "partial"
+            await asyncio.shield(self._publish(source, fingerprint, status, early=early))
 
-    async def _publish(self, source: Source, fingerprint: str, status: str) -> None:
+    async def _publish(self, source: Source, fingerprint: str, status: str, *, early: bool) -> None:
+        """Put the table in place. What ended `early` never takes the place of a complete one."""
         journal = self._tools.journal
+        store = journal.store
         await journal.flush()
-        await journal.do(
-            journal.store.publish,
-            self._number,
-            self._table,
-            fingerprint,
-            status,
-            self._progress.counts(),
-        )
+        if early and await journal.do(store.finished, self._table):
+            self._progress.old_stays = True
+            await journal.do(store.withdraw, self._number, self._table)
+        else:
+            await journal.do(
+                store.publish,
+                self._number,
+                self._table,
+                fingerprint,
+                status,
+                self._progress.counts(),
+            )
         await journal.do(source.drop)
 
     async def _feed(self, source: Source) -> None:

@@ -31,6 +31,12 @@ class Now:
     content: Callable[[Content], str]
 
 
+def current(table: plan.Table, held: Held, now: Now, all_held: Mapping[str, Held]) -> bool:
+    """Whether a run would leave a table as it is."""
+    made = held.fingerprint == now.marks[table.name] and held.status == "done"
+    return made and not any(_stale_parents(table, held, now, all_held))
+
+
 def why_stale(
     table: plan.Table, held: Held, now: Now, all_held: Mapping[str, Held], kept: Kept
 ) -> tuple[str, ...]:
@@ -40,6 +46,7 @@ def why_stale(
     if then is None or before is None:
         return ("it was made by another version of synthc",)
     found = [
+        *(["rows of it are to be asked anew"] if held.status == "stale" else []),
         *_seed(then, now.plan, table),
         *_source(before, table),
         *_chain(before, table),
@@ -195,7 +202,7 @@ def _stale_parents(
         parent = all_held.get(name)
         if parent is None:
             yield f"it reads `{name}`, which is not there any more"
-        elif parent.fingerprint != now.marks[name]:
+        elif parent.fingerprint != now.marks[name] or parent.status == "stale":
             yield f"it reads `{name}`, which is stale"
         elif parent.run_id > held.run_id:
             yield f"it reads `{name}`, which was made anew since"

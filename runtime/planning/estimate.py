@@ -16,7 +16,7 @@ from synthc.runtime.engine.prompts import Prompts
 from synthc.runtime.engine.rowsql import RowSql
 from synthc.runtime.lazy_models import LazyModels
 from synthc.runtime.ops import every
-from synthc.runtime.planning.changes import Now, why_stale
+from synthc.runtime.planning.changes import Now, current, why_stale
 from synthc.runtime.planning.fillers import filler
 from synthc.runtime.planning.kept import Answered, Held, Kept
 from synthc.runtime.planning.places import Row
@@ -254,7 +254,7 @@ class _Estimating:
         tools: Tools,
     ) -> TableEstimate:
         counts = held.counts if held else None
-        if held and held.fingerprint == now.marks[table.name] and held.status == "done":
+        if held and current(table, held, now, all_held):
             self._kept.show(table)
             kept = Range(held.counts.kept, held.counts.kept)
             self._made[table.name] = _Walked(kept, 1.0, True)
@@ -262,7 +262,7 @@ class _Estimating:
             return TableEstimate(table, "done", (), counts, rows_in, kept, 0, _steps(table.ops))
         state, why = "missing", ()
         if held:
-            stale = held.fingerprint != now.marks[table.name]
+            stale = held.fingerprint != now.marks[table.name] or held.status != "partial"
             state = "stale" if stale else "partial"
             why = why_stale(table, held, now, all_held, self._kept) if stale else ()
         rows, rows_in, share = self._rows(number, table, held)

@@ -34,7 +34,8 @@ _KEPT = '"·kept"'
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a database has of a table: made of what, by which run, `done` or `partial`, and its counts."""
+    """What a database has of a table: made of what, by which run, its counts, and its status: `done`,
+    `partial`, or `stale` where rows of it are to be asked anew."""
 
     fingerprint: str
     status: str
@@ -125,7 +126,7 @@ class Kept:
         self.connection.register("synth_wanted", arrow.binary_column("digest", list(digests)))
         rows = self._all(
             f"SELECT digest, answer, model, finish_reason FROM {_KEPT}.synth.calls"
-            " SEMI JOIN synth_wanted USING (digest)"
+            " SEMI JOIN synth_wanted USING (digest) WHERE superseded_by IS NULL"
         )
         self.connection.unregister("synth_wanted")
         return {bytes(digest): StoredAnswer(*rest) for digest, *rest in rows}

@@ -18,12 +18,12 @@ from synthc.runtime.store.schema import (
 )
 from synthc.runtime.store.seen import Seen
 from synthc.runtime.store.store import (
-    UNWRITABLE,
     Ordinal,
     Store,
     StoredAnswer,
+    staged,
     transaction,
-    unwritable,
+    writing,
 )
 
 _CALLS = "synth.calls"
@@ -85,10 +85,8 @@ class Journal:
     async def do(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run something on the store's thread. Raises Stopped where the disk is full, or gone."""
         loop = asyncio.get_running_loop()
-        try:
+        with writing(self.store.path):
             return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
-        except UNWRITABLE as error:
-            raise unwritable(self.store.path, error) from error
 
     @property
     def run_id(self) -> int:
@@ -116,7 +114,7 @@ class Journal:
 
     def row(self, number: int, fields: tuple[Field, ...], record: dict[str, Any]) -> None:
         """Keep a finished row of the table that was begun by the number."""
-        self._add(f"staged_{number}", fields, record)
+        self._add(staged(number), fields, record)
 
     def status(self, number: int, ordinal: Ordinal, key: str, status: str) -> None:
         """Keep what became of a row."""
@@ -174,9 +172,13 @@ class Journal:
             records = pending.pop(_CALLS)
             with transaction(self._calls.connection):
                 self._calls.append(_CALLS, records.fields, records.rows)
+        # A transaction writes to one database: what is staged stands in another, in memory.
+        kept = {target: pending.pop(target) for target in [*pending] if target.startswith("synth.")}
+        for targets in filter(None, (kept, pending)):
+            with transaction(self.store.connection):
+                for target, records in targets.items():
+                    self.store.append(target, records.fields, records.rows)
         with transaction(self.store.connection):
-            for target, records in pending.items():
-                self.store.append(target, records.fields, records.rows)
             for number, rows in statuses.items():
                 self.store.append_statuses(number, rows)
 

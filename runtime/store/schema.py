@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from synthc.compiler import types
 from synthc.compiler.types import Field
 
-FORMAT = 2
+FORMAT = 3
 """The version of the schema. A database of another one is never touched."""
 
 _BIG, _INTEGER, _TEXT = types.Int(), types.Other("INTEGER"), types.Text()
@@ -25,6 +25,7 @@ CALL_COLUMNS = (
     Field("model", _TEXT),
     Field("request", _TEXT),
     Field("answer", _TEXT),
+    Field("reasoning", _TEXT),
     Field("finish_reason", _TEXT),
     Field("input_tokens", _BIG),
     Field("output_tokens", _BIG),
@@ -34,7 +35,7 @@ CALL_COLUMNS = (
     Field("answered_at", _TIME),
 )
 """`rounds` says in which rounds of its loops a call was made ("2", or "1.3" in a loop in a loop), `index`
-which of several it was, from 0."""
+which of several it was, from 0. `reasoning` is what the model thought before it answered, if that is told."""
 
 FAILURE_COLUMNS = (
     Field("run_id", _INTEGER),
@@ -45,7 +46,10 @@ FAILURE_COLUMNS = (
     Field("detail", _TEXT),
     Field("stops_row", types.Bool()),
     Field("place", _TEXT),
+    Field("calls", types.ListOf(_BYTES)),
 )
+"""`calls` are the digests of the answers that could not be used; null where no ask failed."""
+
 MUTATION_COLUMNS = (
     Field("run_id", _INTEGER),
     Field("table_name", _TEXT),
@@ -75,6 +79,12 @@ _TABLES = {
         Field("ended_at", _TIME),
         Field("status", _TEXT),
     ),
+    "prices": (
+        Field("run_id", _INTEGER),
+        Field("backend", _TEXT),
+        Field("input_usd_per_mtok", types.Float()),
+        Field("output_usd_per_mtok", types.Float()),
+    ),
     "tables": (
         Field("table_name", _TEXT),
         Field("fingerprint", _TEXT),
@@ -93,7 +103,7 @@ _TABLES = {
         Field("position", _BIG),
         Field("status", _TEXT),
     ),
-    "calls": CALL_COLUMNS,
+    "calls": (*CALL_COLUMNS, Field("superseded_by", _INTEGER)),
     "failures": FAILURE_COLUMNS,
     "mutations": MUTATION_COLUMNS,
     "draws": DRAW_COLUMNS,
@@ -108,14 +118,43 @@ _TABLES = {
 OF_ONE_TABLE = ("failures", "mutations", "draws")
 """What is known of a table's rows, and forgotten when it is made again."""
 
-OURS = frozenset(_TABLES)
+_COSTS_BY = {
+    "run": "run_id",
+    "backend": "backend",
+    # A column is called after the step that makes it, which is called as its task or as it wants to be.
+    "task": """table_name, regexp_replace("column", '[.][^.]*$', '') AS task""",
+    "column": 'table_name, "column"',
+}
+_VIEWS = {
+    "costs": """
+        SELECT run_id, backend, table_name, "column", count(*) AS calls,
+            sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens,
+            sum(coalesce(input_tokens, 0) * input_usd_per_mtok
+                + coalesce(output_tokens, 0) * output_usd_per_mtok) / 1e6 AS cost_usd
+        FROM synth.calls LEFT JOIN synth.prices USING (run_id, backend)
+        GROUP BY run_id, backend, table_name, "column"
+        ORDER BY ALL
+    """,
+    **{
+        f"costs_by_{what}": f"""
+        SELECT {by}, sum(calls)::BIGINT AS calls, sum(input_tokens)::BIGINT AS input_tokens,
+            sum(output_tokens)::BIGINT AS output_tokens, sum(cost_usd) AS cost_usd
+        FROM synth.costs GROUP BY ALL ORDER BY cost_usd DESC NULLS LAST, calls DESC
+    """
+        for what, by in _COSTS_BY.items()
+    },
+}
+"""What was paid for answers, also for those that were set aside since. Without a price, the cost is null."""
+
+OURS = frozenset({*_TABLES, *_VIEWS})
 """Names that no table of a plan has in the schema."""
 
 
 def create() -> str:
     """The SQL that makes the schema."""
     made = [f"CREATE TABLE synth.{name} ({columns(fields)})" for name, fields in _TABLES.items()]
-    return ";\n".join(["CREATE SCHEMA synth", *made])
+    views = [f"CREATE VIEW synth.{name} AS {query}" for name, query in _VIEWS.items()]
+    return ";\n".join(["CREATE SCHEMA synth", *made, *views])
 
 
 def columns(fields: Sequence[Field]) -> str:

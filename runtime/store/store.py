@@ -7,8 +7,10 @@ waits for the disk and DuckDB sees one writer.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from msgspec import Struct
 from synthc.compiler import plan, types
 from synthc.compiler.types import Field
 from synthc.runtime.errors import RunError, Stopped
-from synthc.runtime.store import arrow, schema, seen
+from synthc.runtime.store import arrow, live, schema, seen
 from synthc.runtime.store.schema import FORMAT
 
 Ordinal = int | tuple[int, ...]
@@ -27,6 +29,19 @@ Ordinal = int | tuple[int, ...]
 
 ORDINAL, POSITION, KEY = "·ordinal", "·position", "·key"
 """What stands beside the columns of a spec, which have no such names."""
+
+
+_STAGING = '"·staging"'
+"""Tables that are being made stand in memory, where cursors see them too: TEMP is of one connection."""
+
+
+def staged(number: int) -> str:
+    """Where the rows come together of the table that was begun by the number."""
+    return f"{_STAGING}.rows_{number}"
+
+
+def _statuses(number: int) -> str:
+    return f"{_STAGING}.statuses_{number}"
 
 
 def stored(table: plan.Table) -> str:
@@ -95,6 +110,7 @@ class Store:
             # A checkpoint inside a commit would stall it; one is made when the store is closed.
             self._connection.execute("SET wal_autocheckpoint = '1GB'")
             self._connection.execute("SET enable_progress_bar = false")
+            self._connection.execute(f"ATTACH ':memory:' AS {_STAGING}")
             self._connection.execute("SET allowed_paths = ?", [[str(file) for file in readable]])
             self._connection.execute("SET enable_external_access = false")
             self._connection.execute("SET lock_configuration = true")
@@ -107,6 +123,7 @@ class Store:
         self.run_id = 0
         self._schemas: dict[str, Any] = {}
         self._statuses: dict[int, tuple[Field, ...]] = {}
+        self._begun: dict[int, plan.Table] = {}
 
     def close(self) -> None:
         """Write everything into the file itself, and close it.
@@ -131,48 +148,63 @@ class Store:
             "INSERT INTO synth.runs VALUES (?, ?, ?, ?, ?, NULL, 'running')",
             [self.run_id, plan_.spec, plan_.seed, plan.encode(plan_).decode(), now()],
         )
+        for backend in plan_.backends:
+            if backend.price:
+                price = backend.price.input_usd_per_mtok, backend.price.output_usd_per_mtok
+                self._connection.execute(
+                    "INSERT INTO synth.prices VALUES (?, ?, ?, ?)",
+                    [self.run_id, backend.name, *price],
+                )
 
     def finish_run(self, status: str) -> None:
         """Note how the run ended, if anything can still be noted: `done`, `stopped` or `interrupted`
         (`preview`, where only its calls are kept here)."""
-        with contextlib.suppress(*UNWRITABLE):
+        with contextlib.suppress(duckdb.Error):
             self._connection.execute(
                 "UPDATE synth.runs SET ended_at = ?, status = ? WHERE run_id = ?",
                 [now(), status, self.run_id],
             )
 
-    def done(self, table: plan.Table, fingerprint: str) -> Counts | None:
-        """The counts of a table that is complete and made of just these things, else None."""
+    def done(
+        self, table: plan.Table, fingerprint: str, parents: Sequence[str] = ()
+    ) -> Counts | None:
+        """The counts of a table that is complete and made of just these things, else None.
+
+        Not of one that is older than one of its `parents`, the tables that it was made from.
+        """
         row = first(
             self._connection,
             "SELECT rows_in, kept, dropped, failed, not_asked FROM synth.tables"
-            " WHERE table_name = ? AND fingerprint = ? AND status = 'done'",
-            [table.name, fingerprint],
+            " WHERE table_name = $name AND fingerprint = $fingerprint AND status = 'done'"
+            " AND run_id >= coalesce((SELECT max(run_id) FROM synth.tables"
+            " WHERE list_contains($parents, table_name)), 0)",
+            {"name": table.name, "fingerprint": fingerprint, "parents": list(parents)},
         )
-        exists = first(
-            self._connection,
-            "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?",
-            ["synth" if table.hidden else "main", table.name],
-        )
-        return Counts(*row) if row and exists else None
+        return Counts(*row) if row and _exists(self._connection, table) else None
+
+    def finished(self, table: plan.Table) -> bool:
+        """Whether a complete table stands in its place, of these things or of others."""
+        return _finished(self._connection, table)
 
     # Rows on their way
 
     def begin(self, number: int, table: plan.Table) -> None:
-        """Make room for a table's rows, which come in any order; forget what is known of its old ones."""
+        """Make room for a table's rows, which come in any order; forget what a run that was killed left."""
         if table.hidden and table.name in schema.OURS:  # a plan can be edited by hand
             raise RunError(f"no table can be called `synth.{table.name}`", span=table.span)
-        staged = staged_fields(table)
-        self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE staged_{number} ({schema.columns(staged)})"
-        )
-        statuses = _status_fields(staged[0].type)
-        self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE statuses_{number} ({schema.columns(statuses)})"
-        )
+        fields = staged_fields(table)
+        statuses = _status_fields(fields[0].type)
+        execute = self._connection.execute
+        execute(f"CREATE OR REPLACE TABLE {staged(number)} ({schema.columns(fields)})")
+        execute(f"CREATE OR REPLACE TABLE {_statuses(number)} ({schema.columns(statuses)})")
         self._statuses[number] = statuses
+        self._begun[number] = table
         for ours in schema.OF_ONE_TABLE:
-            self._connection.execute(f"DELETE FROM synth.{ours} WHERE table_name = ?", [table.name])
+            execute(
+                f"DELETE FROM synth.{ours} WHERE table_name = $name AND run_id IS DISTINCT FROM"
+                " (SELECT run_id FROM synth.tables WHERE table_name = $name)",
+                {"name": table.name},
+            )
 
     def append(
         self, target: str, fields: Sequence[Field], rows: Sequence[Mapping[str, Any]]
@@ -186,7 +218,7 @@ class Store:
         columns = {field.name: [row[field.name] for row in rows] for field in fields}
         batch = arrow.table(columns, fields, made)
         self._connection.register("synth_batch", batch)
-        self._connection.execute(f"INSERT INTO {target} SELECT * FROM synth_batch")
+        self._connection.execute(f"INSERT INTO {target} BY NAME SELECT * FROM synth_batch")
         self._connection.unregister("synth_batch")
 
     def append_statuses(self, number: int, rows: Sequence[tuple[Ordinal, str, str]]) -> None:
@@ -194,46 +226,76 @@ class Store:
         fields = self._statuses[number]
         names = [field.name for field in fields]
         records = [dict(zip(names, row, strict=True)) for row in rows]
-        self.append(f"statuses_{number}", fields, records)
+        self.append(_statuses(number), fields, records)
 
     def publish(
         self, number: int, table: plan.Table, fingerprint: str, status: str, counts: Counts
     ) -> None:
         """Put the table in place, whole: its rows in their source's order, its keys, its counts."""
-        columns = ", ".join(types.quote(output.name) for output in table.outputs)
-        fields = self._statuses.pop(number)
-        # Rows that were forked have no number of their own: they are counted.
-        plain = fields[0].type == types.Int()
-        ordinal = "ordinal" if plain else "row_number() OVER (ORDER BY ordinal) - 1"
         with transaction(self._connection):
-            self._connection.execute(
-                f"CREATE OR REPLACE TABLE {stored(table)} AS"
-                f' SELECT {columns} FROM staged_{number} ORDER BY "{ORDINAL}"'
-            )
-            self._connection.execute("DELETE FROM synth.rows WHERE table_name = ?", [table.name])
-            self._connection.execute(
-                f"INSERT INTO synth.rows SELECT ?, row_key, {ordinal}, CASE WHEN status = 'kept' THEN"
-                " row_number() OVER (PARTITION BY status = 'kept' ORDER BY ordinal) - 1 END, status"
-                f" FROM statuses_{number} ORDER BY ordinal",
-                [table.name],
-            )
+            self._put_in_place(number, table)
+            self._forget(table, "<>")
             self._connection.execute("DELETE FROM synth.tables WHERE table_name = ?", [table.name])
             self._connection.execute(
                 "INSERT INTO synth.tables VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    table.name,
-                    fingerprint,
-                    status,
-                    self.run_id,
-                    counts.rows_in,
-                    counts.kept,
-                    counts.dropped,
-                    counts.failed,
-                    counts.not_asked,
-                ],
+                [table.name, fingerprint, status, self.run_id, *dataclasses.astuple(counts)],
             )
-            self._connection.execute(f"DROP TABLE staged_{number}")
-            self._connection.execute(f"DROP TABLE statuses_{number}")
+        self._end(number)
+
+    def withdraw(self, number: int, table: plan.Table) -> None:
+        """Leave the table that is in place as it is: what came together here is not complete."""
+        with transaction(self._connection):
+            self._forget(table, "=")
+        self._end(number)
+
+    def _forget(self, table: plan.Table, runs: str) -> None:
+        """Forget what is known of a table's rows from this run (`=`), or from the others (`<>`)."""
+        for ours in schema.OF_ONE_TABLE:
+            self._connection.execute(
+                f"DELETE FROM synth.{ours} WHERE table_name = ? AND run_id {runs} ?",
+                [table.name, self.run_id],
+            )
+
+    def _end(self, number: int) -> None:
+        del self._begun[number], self._statuses[number]
+        self._connection.execute(f"DROP TABLE {staged(number)}")
+        self._connection.execute(f"DROP TABLE {_statuses(number)}")
+
+    def _put_in_place(self, number: int, table: plan.Table) -> None:
+        columns = ", ".join(types.quote(output.name) for output in table.outputs)
+        fields = self._statuses[number]
+        # Rows that were forked have no number of their own: they are counted.
+        plain = fields[0].type == types.Int()
+        ordinal = "ordinal" if plain else "row_number() OVER (ORDER BY ordinal) - 1"
+        self._connection.execute(
+            f"CREATE OR REPLACE TABLE {stored(table)} AS"
+            f' SELECT {columns} FROM {staged(number)} ORDER BY "{ORDINAL}"'
+        )
+        self._connection.execute("DELETE FROM synth.rows WHERE table_name = ?", [table.name])
+        self._connection.execute(
+            f"INSERT INTO synth.rows SELECT ?, row_key, {ordinal}, CASE WHEN status = 'kept' THEN"
+            " row_number() OVER (PARTITION BY status = 'kept' ORDER BY ordinal) - 1 END, status"
+            f" FROM {_statuses(number)} ORDER BY ordinal",
+            [table.name],
+        )
+
+    def show_staged(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Let a cursor see the rows so far of tables that are being made, where no complete one stands.
+
+        In a transaction of the cursor's: it sees what is staged first, and what stands in the database
+        afterwards, so that a table that is put in its place meanwhile is in one of the two.
+        """
+        begun = [(number, table) for number, table in [*self._begun.items()] if not table.hidden]
+        for number, table in begun:
+            columns = ", ".join(types.quote(output.name) for output in table.outputs)
+            with contextlib.suppress(duckdb.CatalogException):  # it is in its place by now
+                cursor.execute(
+                    f"CREATE TEMP VIEW {types.quote(table.name)} AS"
+                    f' SELECT {columns} FROM {staged(number)} ORDER BY "{ORDINAL}"'
+                )
+        for _, table in begun:
+            if _finished(cursor, table):
+                cursor.execute(f"DROP VIEW IF EXISTS temp.{types.quote(table.name)}")
 
     # Calls
 
@@ -250,7 +312,7 @@ class Store:
         self._connection.register("synth_wanted", arrow.binary_column("digest", wanted))
         rows = self._connection.execute(
             "SELECT digest, answer, model, finish_reason FROM synth.calls"
-            " SEMI JOIN synth_wanted USING (digest)"
+            " SEMI JOIN synth_wanted USING (digest) WHERE superseded_by IS NULL"
         ).fetchall()
         self._connection.unregister("synth_wanted")
         return {bytes(digest): StoredAnswer(*rest) for digest, *rest in rows}
@@ -273,6 +335,25 @@ class transaction:  # noqa: N801 - reads as a keyword
             self._connection.execute("ROLLBACK")
 
 
+def _exists(connection: duckdb.DuckDBPyConnection, table: plan.Table) -> bool:
+    row = first(
+        connection,
+        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database()"
+        " AND schema_name = ? AND table_name = ?",
+        ["synth" if table.hidden else "main", table.name],
+    )
+    return row is not None
+
+
+def _finished(connection: duckdb.DuckDBPyConnection, table: plan.Table) -> bool:
+    complete = first(
+        connection,
+        "SELECT 1 FROM synth.tables WHERE table_name = ? AND status IN ('done', 'stale')",
+        [table.name],
+    )
+    return complete is not None and _exists(connection, table)
+
+
 def _status_fields(ordinal: types.Type) -> tuple[Field, ...]:
     return (
         Field("ordinal", ordinal),
@@ -282,7 +363,9 @@ def _status_fields(ordinal: types.Type) -> tuple[Field, ...]:
 
 
 def first(
-    connection: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any] = ()
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    values: Sequence[Any] | Mapping[str, Any] = (),
 ) -> tuple[Any, ...] | None:
     """The first row of a small result, read to its end: an unread one would block the connection."""
     rows = connection.execute(query, values or None).fetchall()
@@ -352,29 +435,86 @@ UNWRITABLE = (
 """How DuckDB says that nothing more can be written."""
 
 
-def unwritable(path: Path, error: duckdb.Error) -> Stopped:
-    """Why a database cannot be written any more, in words."""
-    text = str(error).split("\n", maxsplit=1)[0].replace(str(path), path.name)
-    return Stopped(
-        f"{path.name} cannot be written: {text}",
-        hint="make room; then run again: it goes on where it stopped",
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Says in words why a database cannot be written any more: Stopped, or RunError if it is damaged."""
+    try:
+        yield
+    except duckdb.Error as error:
+        text = str(error).split("\n", maxsplit=1)[0].replace(str(path), path.name)
+        text = text.split("Error: ", 1)[-1]
+        if _CORRUPT in text:
+            raise _damaged(path) from error
+        if not isinstance(error, UNWRITABLE):
+            raise
+        remedy = f"let {path.name} and its folder be written to" if _denied(text) else "make room"
+        raise Stopped(
+            f"{path.name} cannot be written: {text}",
+            hint=f"{remedy}; then run again: it goes on where it stopped",
+        ) from error
+
+
+_CORRUPT = "Corrupt database"
+
+
+def _denied(text: str) -> bool:
+    return "Permission denied" in text or "Read-only file system" in text
+
+
+def _damaged(path: Path) -> RunError:
+    return RunError(
+        f"{path.name} is damaged",
+        hint="`synthc export` and `synthc sql` get what can still be read; `--fresh` moves it aside",
     )
 
 
 def unusable(path: Path, error: duckdb.Error) -> RunError:
     """Why a database file cannot be used, in words."""
-    text = str(error)
-    if "lock" in text.lower():
+    text = str(error).replace(str(path), path.name)
+    if "set lock on file" in text or "used by another process" in text:
+        return _in_use(path, text)
+    if "Corrupt WAL" in text:
         return RunError(
-            f"{path.name} is in use by another process",
-            hint="wait until its run ends, or stop it; a run can be continued",
+            f"{path.name}.wal, the log of {path.name}, is damaged",
+            hint="without it the database is as it was when a run ended last: move the log away for that",
         )
-    if "not a valid DuckDB" in text or "magic bytes" in text or "Serialization" in text:
+    if _denied(text):
+        return RunError(
+            f"{path.name} cannot be written: permission denied",
+            hint="let it and its folder be written to, or choose another with `-d FILE`",
+        )
+    if any(
+        sign in text for sign in ("not a valid DuckDB", "magic bytes", "Serialization", _CORRUPT)
+    ):
         return RunError(
             f"{path.name} is no DuckDB database, or it is damaged",
             hint="move it away, or choose another with `-d FILE`; it was not touched",
         )
     return RunError(f"{path.name} cannot be opened: {text.split(chr(10), maxsplit=1)[0]}")
+
+
+class InUse(RunError):
+    """Another process has the database open. `by` is the run that answers for it, if it is one."""
+
+    by: live.Running | None = None
+
+
+def _in_use(path: Path, text: str) -> InUse:
+    running = live.who(path)
+    if running:
+        since = running.since.astimezone().strftime("%Y-%m-%d %H:%M")
+        found = InUse(
+            f"a run of {running.spec} writes {path.name} (process {running.pid}, since {since})",
+            hint="wait until it ends, or stop it, and continue it later; `synthc sql` works meanwhile",
+        )
+        found.by = running
+        return found
+    process = re.search(r"\(PID (\d+)\)", text)
+    number = f" ({process[1]})" if process else ""
+    return InUse(
+        f"{path.name} is in use by another process{number}",
+        hint="wait until that ends, or stop it; a run can be continued",
+    )
 
 
 def now() -> datetime.datetime:

@@ -14,7 +14,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from bench.answers import Seen
+from bench.answers import Seen, default_answer
+from bench.faults import FAULTS
 from bench.server import serving
 from synthc.cli.running import environment
 from tests.cli.conftest import SYNTHC, Synthc
@@ -113,6 +114,78 @@ def test_a_variable_that_is_not_set_is_no_traceback(spec: Path, call: Synthc) ->
     assert done.status in (1, 2, 3)
     assert " --> titles.synth:" in done.err
     assert "fault of synthc's" not in done.err
+
+
+def test_what_failed_is_asked_again_on_demand(spec: Path, call: Synthc) -> None:
+    with serving(faults=["400"]) as server:
+        assert "1 failed" in call("run", SYNTH_URL=server.url).err
+        done = call("run", "--retry-failed", SYNTH_URL=server.url)
+        assert done.status == 0, done.err
+        assert "titles  3 rows in = 3 kept" in done.err
+        assert "small   1 call sent, 2 answered from the store" in done.err
+        assert "--retry-failed: 0 answers were set aside; titles is made again" in done.err
+        assert server.count == 4
+
+
+def test_chosen_rows_are_asked_anew(spec: Path, call: Synthc) -> None:
+    with serving() as server:
+        call("run", SYNTH_URL=server.url)
+        done = call(
+            "run", "--again", "topic = 'topic 1'", "--column", "title", SYNTH_URL=server.url
+        )
+        assert done.status == 0, done.err
+        assert "small   1 call sent, 2 answered from the store" in done.err
+        assert "--again: 1 answer was set aside, of 1 row of titles" in done.err
+        assert call("run", SYNTH_URL=server.url).status == 0
+        assert server.count == 4
+    costs = query(spec.parent / "titles.duckdb", "SELECT run_id, calls, cost_usd FROM synth.costs")
+    assert costs == [(1, 3, None), (2, 1, None)]
+
+
+def test_what_is_asked_anew_goes_on_after_a_stop(spec: Path, call: Synthc) -> None:
+    path = spec.with_name("titles.synth")
+    path.write_text(path.read_text() + 'table short = titles |> select("title")\n')
+    with serving() as server:
+        call("run", SYNTH_URL=server.url)
+        server.answer = lambda _: FAULTS["401"]
+        done = call("run", "--again", "topic <> 'topic 1'", SYNTH_URL=server.url)
+        assert done.status == 3
+        assert "titles stays as it was, complete" in done.err
+        assert "run without `--again`, and it continues" in done.err
+        planned = call("plan").out
+        assert "rows of it are to be asked anew" in planned
+        assert "it reads `titles`, which is stale" in planned
+        server.answer = default_answer
+        server.requests.clear()
+        done = call("run", SYNTH_URL=server.url)
+        assert done.status == 0, done.err
+        assert "small   2 calls sent, 1 answered from the store" in done.err
+        assert "nothing to make" in call("plan").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (["--again", "tpic = 1"], 1, "cannot be asked of `titles`: Referenced column"),
+        (["--again", "topic ="], 1, "`topic =` is no condition in SQL"),
+        (["--again", "true", "--table", "topics"], 1, "there is no table `topics` that asks"),
+        (["--again", "true", "--column", "tite"], 1, "`titles` asks for no column `tite`"),
+        (["--again", "false"], 1, "no row of `titles` satisfies `false`"),
+        (["--again", "true", "--limit", "1"], 2, "no `--fresh`, no `--limit`"),
+        (["--retry-failed", "--fresh"], 2, "no `--fresh`, no `--limit`"),
+        (["--table", "titles"], 2, "say what `--again` is about"),
+    ],
+)
+def test_what_cannot_be_asked_again(
+    spec: Path, call: Synthc, arguments: list[str], status: int, told: str
+) -> None:
+    with serving() as server:
+        call("run", SYNTH_URL=server.url)
+        done = call("run", *arguments, SYNTH_URL=server.url)
+        assert (done.status, done.out) == (status, "")
+        assert told in done.err
+        assert "(was there already)" in call("run", SYNTH_URL=server.url).err
+        assert server.count == 3
 
 
 def test_a_limit_marks_nothing_as_done(spec: Path, call: Synthc) -> None:
@@ -310,7 +383,7 @@ def test_a_database_in_use_is_left_alone(spec: Path, synthc: Synthc) -> None:
             for arguments in (["run"], ["run", "--fresh"], ["sql", "FROM titles"]):
                 done = synthc(*arguments, SYNTH_URL=server.url)
                 assert done.status in (1, 2), arguments
-                assert done.err.startswith("error: titles.duckdb is in use by another process\n")
+                assert done.err.startswith("error: titles.duckdb is in use by another process")
                 assert "= help: " in done.err
     assert not list(spec.parent.glob("titles.duckdb.*"))
 

@@ -18,6 +18,7 @@ from bench.server import Server
 from synthc.compiler.compile import compile_text
 from synthc.compiler.plan import Plan
 from synthc.runtime.run import Options, Report, run
+from synthc.runtime.store.aside import Again
 
 SYNTHC = Path(sys.executable).with_name("synthc")
 BACKEND = """
@@ -46,12 +47,21 @@ def made(
     limit: int | None = None,
     database: str = "x.duckdb",
     env: Mapping[str, str] | None = None,
+    retry_failed: bool = False,
+    again: Again | None = None,
 ) -> Report:
     """What a run of a spec (or a plan) reports; its database stands in `base`."""
     plan = compiled(text, base) if isinstance(text, str) else text
     url = server if isinstance(server, str) else server.url
     report = Report()
-    options = Options(base / database, base, {"SYNTH_URL": url, **(env or {})}, limit)
+    options = Options(
+        base / database,
+        base,
+        {"SYNTH_URL": url, **(env or {})},
+        limit,
+        retry_failed=retry_failed,
+        again=again,
+    )
     run(plan, options, report, lambda _note: None)
     return report
 

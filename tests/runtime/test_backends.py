@@ -14,20 +14,22 @@ from typing import Any
 
 import pytest
 
-from bench.answers import Seen
+from bench.answers import Seen, default_answer
 from bench.faults import FAULTS, Fault
 from bench.server import Server, serving
 from synthc.compiler.plan import Backend, Env, Sampling
 from synthc.compiler.span import Span
+from synthc.runtime.backends.breaker import Outage, Unanswered
 from synthc.runtime.backends.http import retry_after_s
-from synthc.runtime.backends.limiter import Limiter, Pace
+from synthc.runtime.backends.limiter import Limiter
 from synthc.runtime.backends.open import OpenBackend, open_backends
+from synthc.runtime.backends.pace import Pace
 from synthc.runtime.backends.protocol import Answer, Message, Request
 from synthc.runtime.backends.settings import Redactor
 from synthc.runtime.errors import RowFailed, RunError, Stopped
 
 SPAN = Span("pets.synth", 3, 1, 3, 20)
-FAST = Pace(backoff_s=0.01, backoff_max_s=0.05, patience_s=5.0)
+FAST = Pace(backoff_s=0.01, backoff_max_s=0.05, patience_s=5.0, grace_s=0.2)
 SCHEMA = {
     "type": "object",
     "properties": {"score": {"type": "integer", "minimum": 1, "maximum": 10}},
@@ -262,7 +264,7 @@ async def test_a_server_that_is_not_there_stops_the_run() -> None:
     url = refused_url()
     async with opened(url, attempts=3) as backend:
         ends = await outcomes(backend, 20)
-    assert {type(end) for end in ends} == {Stopped}
+    assert {type(end) for end in ends} == {Outage}
     assert len({str(end) for end in ends}) == 1
     assert f"{url} cannot be reached: Connection refused" in str(ends[0])
 
@@ -290,7 +292,7 @@ async def test_a_server_that_fails_every_call_stops_the_run() -> None:
     with serving(lambda _: FAULTS["500"]) as server:
         async with opened(server, attempts=1, concurrency=1) as backend:
             ends = await outcomes(backend, 30)
-    assert [type(end) for end in ends].count(RowFailed) == 9
+    assert [type(end) for end in ends].count(Unanswered) == 9
     assert "10 calls in a row failed, the last with http_500: fault 500" in str(ends[-1])
     assert server.count == 10
 
@@ -346,14 +348,19 @@ class ManualClock:
 async def test_endless_429_stops_the_run() -> None:
     time = ManualClock()
     pace = Pace(clock=time.clock, sleep=time.sleep, rng=lambda: 0.5)
-    with serving(lambda _: FAULTS["429"]) as server:
+    asked_at: list[float] = []
+
+    def refuse(_: Seen) -> Fault:
+        asked_at.append(time.now_s)
+        return FAULTS["429"]
+
+    with serving(refuse) as server:
         async with opened(server, pace=pace, attempts=2) as backend:
             with pytest.raises(Stopped, match="“too many requests” for 10 minutes"):
                 await backend.complete(ask())
     assert 600 <= time.now_s <= 700
-    assert server.count < 60
-    assert time.slept[:3] == [0.5, 1.0, 2.0]
-    assert max(time.slept) == 15.0
+    assert asked_at[:4] == [0.0, 0.5, 1.5, 3.5]
+    assert asked_at[-1] - asked_at[-2] == 15.0
 
 
 @in_loop
@@ -424,23 +431,73 @@ async def test_concurrency_is_a_bound() -> None:
     assert server.peak == 5
 
 
-def test_the_limit_falls_once_a_round_trip_and_grows_slowly() -> None:
-    time = ManualClock()
-    limiter = Limiter(100, Pace(clock=time.clock))
-    time.now_s = 1.0
-    limiter.fall(asked_at=0.5)
-    limiter.fall(asked_at=0.6)  # sent before the fall
+@in_loop
+async def test_the_limit_falls_to_what_was_let_in_and_grows_faster_and_faster() -> None:
+    limiter = Limiter(100, Pace())
+    for _ in range(100):
+        assert limiter.enter(0.0)
+    for _ in range(60):
+        limiter.refused()
+        limiter.leave()
+    assert limiter.limit == 40
+    limits: list[int] = []
+    for _ in range(12):
+        for _ in range(limiter.limit):
+            limiter.answered()
+        limits.append(limiter.limit)
+    assert limits[0] == 40 + 1
+    assert limits[3] in range(40 + 9, 40 + 12)  # 1 + 2 + 3 + 4, or a little less
+    assert limits[-1] == 100
+    for left in range(40, 0, -1):
+        limiter.refused()
+        assert limiter.limit == max(1, left - 1)
+        limiter.leave()
+
+
+@in_loop
+async def test_requests_that_run_out_of_time_together_lower_the_limit_once() -> None:
+    clock = ManualClock()
+    limiter = Limiter(100, Pace(clock=clock.clock))
+    for _ in range(100):
+        assert limiter.enter(0.0)
+    clock.now_s = 30.0
+    for _ in range(10):
+        limiter.timed_out(asked_at=0.0)
+        limiter.leave()
     assert limiter.limit == 70
-    for _ in range(71):
-        limiter.rise()
-    assert limiter.limit == 71  # a round trip of 70: one more
-    for round_trip in range(20):
-        time.now_s = 2.0 + round_trip
-        limiter.fall(asked_at=1.5 + round_trip)
-    assert limiter.limit == 1
-    for _ in range(10_000):
-        limiter.rise()
-    assert limiter.limit == 100
+    limiter.timed_out(asked_at=30.5)
+    assert limiter.limit == 49
+
+
+@in_loop
+async def test_sustained_refusals_are_asked_seldom_and_the_first_answer_ends_that() -> None:
+    pace = Pace(rng=lambda: 1.0)
+    with serving(lambda _: FAULTS["429"]) as server:
+        async with opened(server, concurrency=32, pace=pace) as backend:
+            calls = asyncio.gather(*(backend.complete(ask(f"row {n}")) for n in range(200)))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(calls, 1.5)
+            assert server.count <= 32 + 2  # those under way, then one, and one a second later
+            assert backend.stats.limit == 1
+            server.answer = default_answer
+            ends = await outcomes(backend, 200)
+    assert all(isinstance(end, Answer) for end in ends)
+
+
+@in_loop
+async def test_an_answer_under_way_when_the_backend_stops_is_not_lost() -> None:
+
+    def answer(seen: Seen) -> str | Fault:
+        if seen.prompt == "row 3":
+            return FAULTS["401"]
+        return "fine"
+
+    with serving(answer) as server:
+        server.wait_s = lambda seen: 0.0 if seen.prompt == "row 3" else 0.15
+        async with opened(server, pace=Pace(grace_s=60), concurrency=4) as backend:
+            ends = await outcomes(backend, 10)
+    assert [type(end) for end in ends] == [Answer] * 3 + [Stopped] * 7
+    assert server.count == 4
 
 
 def assert_hides(error: BaseException, *secrets: str) -> None:

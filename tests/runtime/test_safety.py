@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from bench.answers import Seen, default_answer
-from bench.faults import Fault
+from bench.faults import FAULTS, Fault
 from bench.server import serving
 from synthc.compiler import plan as plans
 from synthc.compiler.plan import Ask, Compute, Plan, Query, Render
@@ -206,3 +206,37 @@ def test_no_secret_is_in_what_a_wrong_url_says(tmp_path: Path) -> None:
         with pytest.raises(RunError) as caught:
             made(SECRET, tmp_path, "", env=secret_env("") | {"SECRET_URL": url})
         assert_nothing_secret(tmp_path, f"{caught.value.message} {caught.value.hint}")
+
+
+def test_no_secret_is_in_what_a_run_answers_while_it_writes_or_asks_again(tmp_path: Path) -> None:
+    topics(tmp_path, 60)
+    (tmp_path / "x.synth").write_text(SECRET)
+    said: list[str] = []
+
+    def asked(*arguments: str, **env: str) -> int:
+        status, text = finished(started(tmp_path, *arguments, **env))
+        said.append(text)
+        return status
+
+    def slow(seen: Seen) -> str | Fault:
+        return FAULTS["drip"] if seen.number > 40 else echoing(seen)
+
+    with serving(slow) as server:
+        env = secret_env(server.url)
+        process = started(tmp_path, "run", **env)
+        server.wait_for(41)
+        assert asked("run", **env) == 1
+        for query in ("synth.runs", "synth.calls", "synth.failures", "synth.prices", "t"):
+            assert asked("sql", f"FROM {query}", "--json") == 0
+        for query in ("duckdb_settings()", "duckdb_variables()"):
+            assert asked("sql", f"FROM {query}", "--json") == 0
+        for query in ("FROM duckdb_secrets()", "SELECT getenv('SECRET_KEY')"):
+            assert asked("sql", query) == 2
+        process.kill()
+        said.append(finished(process)[1])
+        server.answer = echoing
+        assert asked("run", **env) == 0
+        assert asked("run", "--retry-failed", **env) == 0
+        assert asked("run", "--again", "answer IS NOT NULL", **env) == 0
+        assert any("--again: " in text for text in said)
+    assert_nothing_secret(tmp_path, "\n".join(said))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -12,12 +13,15 @@ from typing import Any
 import duckdb
 import pytest
 
+from bench.answers import default_answer
+from bench.faults import FAULTS
 from bench.server import serving
 from synthc.runtime.errors import RunError, Stopped
+from synthc.runtime.store.aside import Again
 from synthc.runtime.store.journal import Journal
 from synthc.runtime.store.schema import FORMAT
 from synthc.runtime.store.store import Store, StoredAnswer, connect
-from tests.runtime.helpers import BACKEND, WRITE, column, made, rows, topics
+from tests.runtime.helpers import BACKEND, SYNTHC, WRITE, column, made, rows, topics
 
 SPEC = BACKEND + WRITE + 'table t = read("topics.jsonl") |> write'
 
@@ -83,10 +87,112 @@ def test_a_database_in_use_is_not_waited_for(tmp_path: Path) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "open\n"
-        with pytest.raises(RunError, match="in use by another process"):
+        with pytest.raises(RunError, match=rf"in use by another process \({other.pid}\)"):
             Store(path)
         other.communicate("\n")
     Store(path).close()
+
+
+@pytest.mark.parametrize(
+    ("share", "told"), [(0.0, "no DuckDB database, or it is damaged"), (0.5, "x.duckdb is damaged")]
+)
+def test_a_damaged_database_is_said_to_be(tmp_path: Path, share: float, told: str) -> None:
+    """Damaged where it begins, it cannot be opened; damaged behind that, the run comes upon it."""
+    topics(tmp_path, 400)
+    with serving() as server:
+        made(SPEC, tmp_path, server)
+        path = tmp_path / "x.duckdb"
+        content = bytearray(path.read_bytes())
+        start = 4096 + int(share * len(content))
+        content[start : start + 20_000] = b"x" * 20_000
+        path.write_bytes(content)
+        with pytest.raises(RunError, match=told):
+            made(SPEC.replace("About", "On"), tmp_path, server)
+
+
+def test_a_damaged_log_is_said_to_be(tmp_path: Path) -> None:
+    path = tmp_path / "x.duckdb"
+    code = f"""
+import os
+from pathlib import Path
+from synthc.runtime.store.store import Store
+store = Store(Path({str(path)!r}))
+store.connection.execute("INSERT INTO synth.rows SELECT 't', range, range, range, 'kept' FROM range(9000)")
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    log = tmp_path / "x.duckdb.wal"
+    content = bytearray(log.read_bytes())
+    content[-300:] = b"x" * 300
+    log.write_bytes(content)
+    assert refused(path).message == "x.duckdb.wal, the log of x.duckdb, is damaged"
+    assert log.read_bytes() == content
+
+
+UNPRIVILEGED = """
+import ctypes, subprocess, sys
+for capability in (1, 2):  # to write and to read what the permissions of a file forbid
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+sys.exit(subprocess.run(sys.argv[1:]).returncode)
+"""
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    topics(folder, 5)
+    (folder / "x.synth").write_text(SPEC)
+
+    def run(url: str) -> tuple[int, str]:
+        ran = subprocess.run(
+            [sys.executable, "-c", UNPRIVILEGED, str(SYNTHC), "run"],
+            cwd=folder,
+            env={**os.environ, "SYNTH_URL": url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "Traceback" not in ran.stderr
+        return ran.returncode, ran.stderr
+
+    with serving() as server:
+        folder.chmod(0o555)
+        status, said = run(server.url)
+        assert status == 1
+        assert said.startswith("error: x.duckdb cannot be written: permission denied\n")
+        folder.chmod(0o755)
+        made(SPEC, folder, server, limit=2)
+        folder.chmod(0o555)
+        status, said = run(server.url)  # the database can be, and its log cannot
+        assert status == 3
+        assert said.startswith("stopped: x.duckdb cannot be written: ")
+        assert "let x.duckdb and its folder be written to" in said
+        assert server.count == 2
+        folder.chmod(0o755)
+        (folder / "x.duckdb").chmod(0o444)
+        assert run(server.url)[0] == 1
+        (folder / "x.duckdb").chmod(0o644)
+        assert run(server.url)[0] == 0
+        assert server.count == 5
+
+
+def test_a_clock_that_jumped_back_changes_nothing(tmp_path: Path) -> None:
+    topics(tmp_path, 5)
+    with serving(lambda s: FAULTS["400"] if s.number == 3 else default_answer(s)) as server:
+        made(SPEC, tmp_path, server)
+        with duckdb.connect(str(tmp_path / "x.duckdb")) as connection:
+            for table, column_ in (("calls", "answered_at"), ("runs", "started_at")):
+                connection.execute(
+                    f"UPDATE synth.{table} SET {column_} = {column_} + INTERVAL 20 YEAR"
+                )
+        assert made(SPEC, tmp_path, server).skipped == ["t"]
+        made(SPEC, tmp_path, server, retry_failed=True)
+        assert server.count == 6
+        made(SPEC, tmp_path, server, again=Again("n = 1"))
+        made(SPEC, tmp_path, server, again=Again("n = 1"))
+        assert server.count == 8
+        assert made(SPEC, tmp_path, server).skipped == ["t"]
+    assert column(tmp_path, "SELECT n FROM t") == list(range(5))
 
 
 def test_a_run_that_was_killed_as_it_began_leaves_a_database_that_can_be_used(
@@ -125,6 +231,7 @@ def call(number: int, **changes: Any) -> dict[str, Any]:
         "model": "m",
         "request": "[]",
         "answer": "a",
+        "reasoning": None,
         "finish_reason": "stop",
         "input_tokens": 1,
         "output_tokens": 1,

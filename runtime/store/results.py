@@ -1,0 +1,42 @@
+"""The rows of a query as they travel: Arrow, with text for what only DuckDB can write exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from synthc.compiler import types
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow
+
+_AS_TEXT = ("date", "time", "interval", "uuid", "bit", "bignum", "union", "variant", "geometry")
+"""How the names of those types begin that Python has nothing as exact for: DuckDB writes them itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Names of columns, of which several can be equal, and batches of rows that are read once."""
+
+    names: tuple[str, ...]
+    batches: Iterable[pyarrow.RecordBatch]
+
+
+def reader(relation: duckdb.DuckDBPyRelation) -> pyarrow.RecordBatchReader:
+    """The rows of a query, as they are read. Raises duckdb.Error."""
+    columns: list[str] = []
+    for number, (name, type_) in enumerate(
+        zip(relation.columns, relation.types, strict=True), start=1
+    ):
+        as_text = str(type_.id).startswith(_AS_TEXT)
+        columns.append(
+            f"CAST(#{number} AS VARCHAR) AS {types.quote(name)}" if as_text else f"#{number}"
+        )
+    return relation.project(", ".join(columns)).to_arrow_reader(1_000)
+
+
+def rows(relation: duckdb.DuckDBPyRelation) -> Rows:
+    """The rows of a query with the names of its columns. Raises duckdb.Error, also while they are read."""
+    return Rows(tuple(relation.columns), reader(relation))
