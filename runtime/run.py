@@ -17,7 +17,7 @@ from synthc.runtime.backends.budget import Budget
 from synthc.runtime.backends.pace import PACE, Pace
 from synthc.runtime.engine.asking import AskCounts, Asked, Asker
 from synthc.runtime.engine.draws import Draws
-from synthc.runtime.engine.engine import WINDOW, Progress, TableRun, Tools
+from synthc.runtime.engine.engine import Progress, TableRun, Tools
 from synthc.runtime.engine.prompts import Prompts
 from synthc.runtime.engine.rowsql import RowSql
 from synthc.runtime.errors import RunError, reason
@@ -185,10 +185,10 @@ async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -
             draws = Draws(plan_.seed, lines)
             watcher = options.watcher
             asker = Asker(journal, models.asked, prompts, watcher.asked if watcher else None)
-            window = max([WINDOW, *(2 * backend.concurrency for backend in plan_.backends)])
+            calls = max((backend.concurrency for backend in plan_.backends), default=0)
             dropped = watcher.dropped if watcher else None
             embed = functools.partial(models.embed, calls=journal)
-            tools = Tools(journal, asker, row_sql, prompts, draws, embed, window, dropped)
+            tools = Tools(journal, asker, row_sql, prompts, draws, embed, calls, dropped)
             await _make_tables(plan_, options, report, tools, marks)
             if options.limit is None:
                 await journal.do(check, store, plan_.expects)

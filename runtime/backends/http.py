@@ -1,23 +1,21 @@
-"""HTTP, as far as backends need it: one connection pool, and the library's errors made ours."""
+"""HTTP, as far as backends need it: what reaches a server, and what its statuses mean."""
 
 from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Coroutine, Mapping
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Self
-from urllib.parse import SplitResult, urlsplit
+from typing import Any, Self
+from urllib.parse import SplitResult, quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 from msgspec.structs import replace
-from pyreqwest.client import ClientBuilder
-from pyreqwest.exceptions import PyreqwestError
-from pyreqwest.request import RequestBuilder
 
 from synthc.runtime.backends.breaker import Breaker, current_task
+from synthc.runtime.backends.direct import Direct
 from synthc.runtime.backends.protocol import (
     Answer,
     CallFailed,
@@ -30,11 +28,12 @@ from synthc.runtime.backends.protocol import (
 from synthc.runtime.backends.replies import without_thoughts
 from synthc.runtime.backends.settings import Redactor
 
+_IN_URLS = "/?:@!$&'()*+,;=%~"
 CONNECT_S = 15.0  # a server that takes longer to say hello is not there
 
 
 class Http:
-    """The pool of connections to one server. Use it as an async context manager.
+    """What reaches one server. Use it as an async context manager.
 
     Redirects are not followed: the key would travel with them. A proxy of the environment applies
     to all addresses but this machine's own. Raises ValueError (which may quote a secret) where the
@@ -43,18 +42,20 @@ class Http:
 
     def __init__(self, url: str, headers: Mapping[str, str], *, timeout_s: float) -> None:
         parts = _checked(url)
-        self._before = parts._replace(path=parts.path.rstrip("/"), query="", fragment="").geturl()
-        self._after = f"?{parts.query}" if parts.query else ""
-        self._timeout_s = timeout_s
-        builder = ClientBuilder().follow_redirects(enable=False)
-        builder = builder.default_headers({"content-type": "application/json", **headers})
-        # Also covers a body that comes a byte at a time: it runs until the last one.
-        builder = builder.timeout(timedelta(seconds=timeout_s))
-        builder = builder.connect_timeout(timedelta(seconds=min(timeout_s / 2, CONNECT_S)))
-        if _is_loopback(parts.hostname or ""):
-            builder = builder.no_proxy()
-        self._client = builder.build()
-        self._client.get(self._address("/"))  # raises ValueError now rather than later
+        self._before = quote(parts.path.rstrip("/"), safe=_IN_URLS)
+        self._after = "?" + quote(parts.query, safe=_IN_URLS) if parts.query else ""
+        headers = {"content-type": "application/json", **headers}
+        connect_s = min(timeout_s / 2, CONNECT_S)
+        directly = not _proxied(parts)
+        if parts.scheme == "http" and directly:
+            self._client = Direct(parts, headers, timeout_s=timeout_s, connect_s=connect_s)
+            return
+        from synthc.runtime.backends.reqwest import Reqwest
+
+        origin = f"{parts.scheme}://{parts.netloc}"
+        self._client = Reqwest(
+            origin, headers, timeout_s=timeout_s, connect_s=connect_s, directly=directly
+        )
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -68,35 +69,13 @@ class Http:
     ) -> None:
         await self._client.__aexit__(kind, error, trace)
 
-    async def get(self, path: str) -> Reply:
+    def get(self, path: str) -> Coroutine[Any, Any, Reply]:
         """GET `path` below the url. Raises CallFailed when no HTTP answer comes in time."""
-        return await self._send(self._client.get(self._address(path)))
+        return self._client.send("GET", self._before + path + self._after)
 
-    async def post(self, path: str, body: bytes) -> Reply:
+    def post(self, path: str, body: bytes) -> Coroutine[Any, Any, Reply]:
         """POST JSON to `path` below the url. Raises as `get` does."""
-        return await self._send(self._client.post(self._address(path)).body_bytes(body))
-
-    def _address(self, path: str) -> str:
-        return self._before + path + self._after
-
-    async def _send(self, request: RequestBuilder) -> Reply:
-        # `from None`: the library's errors show the url, and the url may hold a secret.
-        try:
-            response = await request.build().send()
-            body = await response.bytes()
-        except PyreqwestError as error:
-            raise self._failed(error) from None
-        return Reply(response.status, response.headers, body.to_bytes())
-
-    def _failed(self, error: PyreqwestError) -> CallFailed:
-        causes = _causes(error)
-        if not isinstance(error, TimeoutError):
-            # The innermost cause says most, and the outer ones repeat the url.
-            return CallFailed(Verdict.RETRY, "connection", (causes or [error.message])[-1])
-        if any("(Connect)" in cause for cause in causes):
-            return CallFailed(Verdict.RETRY, "connection", "no connection in time")
-        said = f"no whole answer within {self._timeout_s:g} s"
-        return CallFailed(Verdict.RETRY, "timeout", said)
+        return self._client.send("POST", self._before + path + self._after, body)
 
 
 class Once:
@@ -204,16 +183,16 @@ def _checked(url: str) -> SplitResult:
     return parts
 
 
+def _proxied(parts: SplitResult) -> bool:
+    """Whether a proxy of the environment stands before a server."""
+    if _is_loopback(parts.hostname or "") or proxy_bypass(parts.hostname or ""):
+        return False
+    proxies = getproxies()
+    return parts.scheme in proxies or "all" in proxies
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
-
-
-def _causes(error: PyreqwestError) -> list[str]:
-    match error.args:
-        case (_, {"causes": [*causes]}):
-            return [cause["message"] for cause in causes]
-        case _:
-            return []

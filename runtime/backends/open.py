@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from synthc.compiler import plan
@@ -45,9 +46,9 @@ class OpenBackend:
         self._stats = stats
         self._limiter = limiter
 
-    async def complete(self, request: Request) -> Answer:
+    def complete(self, request: Request) -> Coroutine[Any, Any, Answer]:
         """The answer; raises RowFailed for this row, Stopped where the run has to end."""
-        return await self._chain.complete(request)
+        return self._chain.complete(request)
 
     @property
     def stats(self) -> Stats:

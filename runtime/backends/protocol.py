@@ -15,7 +15,7 @@ Between the two stand small backends that wrap one another, each a policy in a f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from enum import Enum
 from typing import Any, Protocol
 
@@ -67,7 +67,7 @@ class Answer(Struct, frozen=True):
 class Backend(Protocol):
     """Something that answers."""
 
-    async def complete(self, request: Request) -> Answer:
+    def complete(self, request: Request) -> Coroutine[Any, Any, Answer]:
         """The answer to `request`.
 
         What the engine holds raises RowFailed (this row only) and Stopped (the run); the parts it

@@ -25,7 +25,10 @@ from synthc.runtime.store.journal import Journal
 from synthc.runtime.store.whole import WholeTable, whole
 
 WINDOW = 1_024
-"""Rows of a table that are on their way at once, at least; more where a backend takes more calls."""
+"""Rows of a table that are on their way at once: SQL and embeddings are cheaper the more there are."""
+
+FEWEST = 256
+"""Rows on their way of a table that only asks: each is kept whole while it waits, which costs time."""
 
 Embed = Callable[[plan.Embed], Awaitable[Batcher[str, Any]]]
 
@@ -34,7 +37,8 @@ Embed = Callable[[plan.Embed], Awaitable[Batcher[str, Any]]]
 class Tools:
     """What chains work with, shared by all tables of a run.
 
-    `dropped`, where somebody watches, is told of each row that is dropped: its table, its key, and where.
+    `calls` is how many a backend takes at once, at most. `dropped`, where somebody watches, is told
+    of each row that is dropped: its table, its key, and where.
     """
 
     journal: Journal
@@ -43,7 +47,7 @@ class Tools:
     prompts: Prompts
     draws: Draws
     embed: Embed
-    window: int = WINDOW
+    calls: int
     dropped: Callable[[str, str, plan.Op], None] | None = None
 
 

@@ -24,14 +24,14 @@ from msgspec import Struct
 
 from synthc.compiler import plan
 from synthc.runtime.engine.asking import elements
-from synthc.runtime.engine.chain import WINDOW, Chain, Dropped, Tools
+from synthc.runtime.engine.chain import FEWEST, WINDOW, Chain, Dropped, Tools
 from synthc.runtime.engine.scope import Scope
 from synthc.runtime.engine.segments import Segment, limits_behind, segments
 from synthc.runtime.errors import RowFailed, reason
 from synthc.runtime.store.source import Source, SourceRow
 from synthc.runtime.store.store import ORDINAL, Counts, Ordinal, staged_fields
 
-__all__ = ["WINDOW", "Progress", "TableRun", "Tools"]
+__all__ = ["Progress", "TableRun", "Tools"]
 
 _encoder = msgspec.json.Encoder(order="deterministic", enc_hook=str)
 
@@ -97,6 +97,7 @@ class TableRun:
             for op in part.ops
             if isinstance(op, plan.Limit)
         ]
+        self._window = _window(table, tools.calls)
         self._chain = Chain(table, tools, limits_behind(self._segments))
         self._children = 0
 
@@ -154,7 +155,7 @@ class TableRun:
         await journal.do(source.drop)
 
     async def _feed(self, source: Source) -> None:
-        room = asyncio.Semaphore(self._tools.window)
+        room = asyncio.Semaphore(self._window)
         number = 0
         async with asyncio.TaskGroup() as rows:
             for start in source.pages():
@@ -322,7 +323,7 @@ class TableRun:
 
         async with asyncio.TaskGroup() as children:
             for nth, at_one_place in enumerate(found):
-                while own and self._children >= self._tools.window:
+                while own and self._children >= self._window:
                     one_ended.clear()
                     await one_ended.wait()
                 await self._tools.journal.room()
@@ -333,6 +334,12 @@ class TableRun:
                 child = _Row(scope, row.segment + 1, (*row.path, nth), nth, first)
                 children.create_task(walk(child))
         return statuses
+
+
+def _window(table: plan.Table, calls: int) -> int:
+    """How many rows of a table are on their way at once: twice as many as a backend takes calls."""
+    in_bulk = any(isinstance(op, plan.Embed) for op in table.ops) or not plan.asks(table.ops)
+    return max(WINDOW if in_bulk else FEWEST, 2 * calls)
 
 
 def _side_by_side(lists: Mapping[str, Any]) -> list[tuple[Any, ...]]:
