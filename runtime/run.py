@@ -185,7 +185,7 @@ async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -
             draws = Draws(plan_.seed, lines)
             watcher = options.watcher
             asker = Asker(journal, models.asked, prompts, watcher.asked if watcher else None)
-            calls = max((backend.concurrency for backend in plan_.backends), default=0)
+            calls = {backend.name: backend.concurrency for backend in plan_.backends}
             dropped = watcher.dropped if watcher else None
             embed = functools.partial(models.embed, calls=journal)
             tools = Tools(journal, asker, row_sql, prompts, draws, embed, calls, dropped)

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, unquote_to_bytes
 
 import httptools
 
+from synthc.runtime.backends.breaker import current_task
 from synthc.runtime.backends.protocol import CallFailed, Reply, Verdict
 
 
@@ -85,6 +86,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, lost: Any) -> None:
         self._lost = lost
+        self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[Reply] | None = None
         self._headers: dict[str, str] = {}
         self._begun = False
@@ -92,7 +94,7 @@ class _Connection(asyncio.Protocol):
 
     async def ask(self, request: bytes, timeout_s: float) -> Reply:
         """The answer to a request. Raises CallFailed when none comes, whole and in time."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         self._parser = httptools.HttpResponseParser(self)
         self._headers, self._body = {}, list[bytes]()
         self._begun = False
@@ -102,8 +104,14 @@ class _Connection(asyncio.Protocol):
         try:
             return await answer
         except asyncio.CancelledError:
-            self.close()
-            raise
+            if not answer.done() or answer.cancelled():
+                self.close()
+                raise
+            # It came at the last moment, and is paid for: whoever waits next is cancelled instead.
+            task = current_task()
+            task.uncancel()
+            task.cancel()
+            return answer.result()
         finally:
             late.cancel()
             self._answer = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -52,6 +53,9 @@ class Retrying:
             if breaker.tripped:
                 raise await breaker.stopped()
             answer = await self._insist(request)
+            if breaker.tripped and breaker.ended(task):
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0)  # it was ended and answered at once: the answer counts
         except (RowFailed, Stopped):
             self._stats.failed += 1
             raise

@@ -37,7 +37,7 @@ Embed = Callable[[plan.Embed], Awaitable[Batcher[str, Any]]]
 class Tools:
     """What chains work with, shared by all tables of a run.
 
-    `calls` is how many a backend takes at once, at most. `dropped`, where somebody watches, is told
+    `calls` is how many each backend takes at once, at most. `dropped`, where somebody watches, is told
     of each row that is dropped: its table, its key, and where.
     """
 
@@ -47,7 +47,7 @@ class Tools:
     prompts: Prompts
     draws: Draws
     embed: Embed
-    calls: int
+    calls: Mapping[str, int]
     dropped: Callable[[str, str, plan.Op], None] | None = None
 
 

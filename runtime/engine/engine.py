@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,21 +155,33 @@ class TableRun:
         await journal.do(source.drop)
 
     async def _feed(self, source: Source) -> None:
-        room = asyncio.Semaphore(self._window)
+        """Take the rows of a source to their ends, some at once, each begun in its turn."""
+        arriving, one_at_a_time = self._arriving(source), asyncio.Lock()
+
+        async def walk() -> None:
+            while True:
+                async with one_at_a_time:
+                    row = await anext(arriving, None)
+                if row is None:
+                    return
+                await self._row(row)
+
+        async with asyncio.TaskGroup() as walkers:
+            for _ in range(min(self._window, source.count)):
+                walkers.create_task(walk())
+
+    async def _arriving(self, source: Source) -> AsyncIterator[_Row]:
         number = 0
-        async with asyncio.TaskGroup() as rows:
-            for start in source.pages():
-                for row in await self._tools.journal.do(source.page, start):
-                    if any(gate.full for gate in self._limits):
-                        self._progress.not_asked += source.count - number
-                        self._progress.rows_in += source.count - number
-                        return
-                    await room.acquire()
-                    await self._tools.journal.room()
-                    self._progress.rows_in += 1
-                    task = rows.create_task(self._row(self._fed(number, row)))
-                    task.add_done_callback(lambda _task: room.release())
-                    number += 1
+        for start in source.pages():
+            for row in await self._tools.journal.do(source.page, start):
+                if any(gate.full for gate in self._limits):
+                    self._progress.not_asked += source.count - number
+                    self._progress.rows_in += source.count - number
+                    return
+                await self._tools.journal.room()
+                self._progress.rows_in += 1
+                yield self._fed(number, row)
+                number += 1
 
     def _fed(self, number: int, source: SourceRow) -> _Row:
         return _Row(Scope(source.key, source.values), 0, (source.ordinal,), number)
@@ -336,10 +348,11 @@ class TableRun:
         return statuses
 
 
-def _window(table: plan.Table, calls: int) -> int:
-    """How many rows of a table are on their way at once: twice as many as a backend takes calls."""
-    in_bulk = any(isinstance(op, plan.Embed) for op in table.ops) or not plan.asks(table.ops)
-    return max(WINDOW if in_bulk else FEWEST, 2 * calls)
+def _window(table: plan.Table, calls: Mapping[str, int]) -> int:
+    """How many rows of a table are on their way at once: as many as its backends take calls."""
+    backends = {ask.backend for ask in plan.asks(table.ops)}
+    in_bulk = any(isinstance(op, plan.Embed) for op in table.ops) or not backends
+    return max(WINDOW if in_bulk else FEWEST, sum(calls[name] for name in backends))
 
 
 def _side_by_side(lists: Mapping[str, Any]) -> list[tuple[Any, ...]]:

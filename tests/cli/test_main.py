@@ -158,7 +158,7 @@ def test_ctrl_c_ends_with_130_and_the_next_run_continues(
         process = subprocess.Popen(
             [SYNTHC, "run", "-p", "count=200"], cwd=folder, env=env, stderr=subprocess.PIPE
         )
-        server.wait_for(100)  # the first 64 are answered
+        server.wait_for(2 * 64)  # the first 64 are answered, and the others under way
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
         told = err.decode()

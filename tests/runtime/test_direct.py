@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -159,3 +160,30 @@ def test_a_header_cannot_end_its_line(value: str) -> None:
     with pytest.raises(ValueError, match="sign that no header can hold") as refused:
         Http("http://127.0.0.1:9/v1", {"authorization": value}, timeout_s=1)
     assert value not in str(refused.value)
+
+
+def test_an_answer_that_is_there_when_its_call_is_cancelled_is_not_lost() -> None:
+    kept: list[bytes] = []
+
+    async def cancelled(http: Http) -> bool:
+        async def call() -> None:
+            kept.append((await http.post("/chat", b"{}")).body)
+            await asyncio.sleep(0)  # this is cancelled in its place
+            kept.append(b"it went on")
+
+        task = asyncio.create_task(call())
+        await asyncio.sleep(0)
+        # The answer is read, and the call not yet woken up.
+        waits_for = operator.attrgetter("_fut_waiter")
+        while not waits_for(task) or not waits_for(task).done():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    async def connected_first(http: Http) -> bool:
+        await http.get("/models")  # so that the call waits for nothing but its answer
+        return await cancelled(http)
+
+    assert asked(Scripted(OK, OK), connected_first)
+    assert kept == [b"ok"]
