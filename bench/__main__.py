@@ -3,7 +3,7 @@
     python -m bench engine                            # all lines; installs the peers, takes half an hour
     python -m bench engine --only chain,resume        # some of them
     python -m bench engine --scale 0.1 --rounds 1     # a try, with a tenth of the rows
-    python -m bench http                              # pyreqwest beside aiohttp, plain and with TLS
+    python -m bench http                              # the HTTP clients beside aiohttp, plain and with TLS
 
 Each contender is a whole process, and runs in turn with the others against a new loopback server; the
 quickest of its runs counts. Exit status 1 if a goal is not met, 2 if something could not be measured.

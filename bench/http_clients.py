@@ -1,9 +1,10 @@
-"""The line of `python -m bench http`: what a request costs in pyreqwest and in aiohttp."""
+"""The lines of `python -m bench http`: what a request costs in synthc's two clients, and in aiohttp."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,31 +19,32 @@ def clients(bench: Bench) -> Iterator[Result]:
     """Requests of a bare loop over each client, at 5 ms, plain and with TLS."""
     rows = bench.count(20_000)
     public, both = certificate(bench.folder)
-    for scheme, options, trusted in (
-        ("http", [], []),
-        ("https", ["--tls", both], ["--certificate", public]),
+    for scheme, ours, options, trusted in (
+        ("http", ("direct", "pyreqwest"), [], []),
+        ("https", ("pyreqwest",), ["--tls", both], ["--certificate", public]),
     ):
-        rust, python = bench.best(
+        *runs, python = bench.best(
             ["--latency", 0.005, *options],
-            *(partial(_asked, bench, rows, client, trusted) for client in ("pyreqwest", "aiohttp")),
+            *(partial(_asked, bench, rows, client, trusted) for client in (*ours, "aiohttp")),
         )
-        rust_us, python_us = (1e6 * run.cpu_s / rows for run in (rust, python))
-        yield Result(
-            "clients",
-            f"{rows:,} requests, {scheme}, 5 ms, {MOST} in flight: CPU time; aiohttp",
-            f"{rust_us:.0f} µs",
-            f"{python_us:.0f} µs",
-            python_us / rust_us,
-            TIMES,
-            "≥",
-            None,
-            {"pyreqwest_s": rust.wall_s, "aiohttp_s": python.wall_s},
-        )
+        for client, run in zip(ours, runs, strict=True):
+            yield Result(
+                "clients",
+                f"{rows:,} requests, {scheme}, 5 ms, {MOST} in flight: CPU time of {client}; aiohttp",
+                f"{1e6 * run.cpu_s / rows:.0f} µs",
+                f"{1e6 * python.cpu_s / rows:.0f} µs",
+                python.cpu_s / run.cpu_s,
+                TIMES,
+                "≥",
+                None,
+                {f"{client}_s": run.wall_s, "aiohttp_s": python.wall_s},
+            )
 
 
 def _asked(bench: Bench, rows: int, client: str, trusted: list[str | Path], url: str) -> Measured:
     place = bench.place(rows)
-    command = [python_of("bare"), PEERS / "bare_run.py", client, "--url", url, *trusted]
+    python = sys.executable if client == "direct" else python_of("bare")
+    command = [python, PEERS / "bare_run.py", client, "--url", url, *trusted]
     more = ["--rows", place / "rows.jsonl", "--concurrency", str(MOST)]
     run = measured([*command, *more], place)
     if json.loads(run.stdout)["rows"] != rows:

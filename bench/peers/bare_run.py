@@ -1,6 +1,6 @@
 """A bare loop over an HTTP client: reads rows, asks, reads the answers, keeps nothing durably.
 
-Run in an environment of its own, as `bare_run.py aiohttp|pyreqwest --url … --rows … --concurrency …`;
+Run in an environment of its own, as `bare_run.py aiohttp|pyreqwest|direct --url … --rows … --concurrency …`;
 prints one JSON document.
 """
 
@@ -78,16 +78,34 @@ async def with_pyreqwest(
         return await ask_all(post, rows, concurrency)
 
 
+async def with_direct(
+    url: str, rows: Path, concurrency: int, certificate: Path | None
+) -> list[str]:
+    """With what synthc has for plain HTTP (in an environment that has synthc)."""
+    from synthc.runtime.backends.http import Http
+
+    assert certificate is None
+    async with Http(url, {}, timeout_s=120) as http:
+
+        async def post(body: bytes) -> bytes:
+            return (await http.post("", body)).body
+
+        return await ask_all(post, rows, concurrency)
+
+
+CLIENTS = {"aiohttp": with_aiohttp, "pyreqwest": with_pyreqwest, "direct": with_direct}
+
+
 def main() -> None:
     """Ask for all rows."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("client", choices=["aiohttp", "pyreqwest"])
+    parser.add_argument("client", choices=CLIENTS)
     parser.add_argument("--url", required=True)
     parser.add_argument("--rows", type=Path, required=True)
     parser.add_argument("--concurrency", type=int, required=True)
     parser.add_argument("--certificate", type=Path)
     options = parser.parse_args()
-    ask = with_aiohttp if options.client == "aiohttp" else with_pyreqwest
+    ask = CLIENTS[options.client]
     address = options.url + "/chat/completions"
     trusted = options.certificate.read_bytes() if options.certificate else None
     started = time.perf_counter()

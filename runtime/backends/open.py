@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from synthc.compiler import plan
@@ -15,7 +15,6 @@ from synthc.runtime.backends.breaker import Breaker, Target
 from synthc.runtime.backends.budget import Budget, Budgeted
 from synthc.runtime.backends.http import Http, Once
 from synthc.runtime.backends.limiter import Limited, Limiter
-from synthc.runtime.backends.local import LocalServers
 from synthc.runtime.backends.pace import PACE, Pace
 from synthc.runtime.backends.protocol import Answer, Backend, CallFailed, Request, Wire
 from synthc.runtime.backends.protocols import URLS, Protocol, protocol
@@ -24,6 +23,9 @@ from synthc.runtime.backends.replies import served_models
 from synthc.runtime.backends.retrying import Retrying, Stats
 from synthc.runtime.backends.settings import Redactor, Value, place, resolve, secrets
 from synthc.runtime.errors import RunError
+
+if TYPE_CHECKING:
+    from synthc.runtime.backends.local import LocalServers
 
 
 class OpenBackend:
@@ -70,6 +72,8 @@ async def open_backends(
     RunError where a setting is missing or makes no sense, Stopped where a server that must say
     what it serves cannot be asked. Servers that need not are not asked anything yet.
     """
+    from synthc.runtime.backends.local import LocalServers
+
     specs = tuple(specs)
     longest = max((spec.sampling.max_tokens or 0 for spec in specs), default=0)
     async with AsyncExitStack() as stack:

@@ -107,8 +107,8 @@ class Store:
                     )
             check_format(self._connection, path)
             check_simulated(self._connection, path, simulated=simulated)
-            # A checkpoint inside a commit would stall it; one is made when the store is closed.
-            self._connection.execute("SET wal_autocheckpoint = '1GB'")
+            # What is not checkpointed lives in memory. More often would stall commits more often.
+            self._connection.execute("SET wal_autocheckpoint = '16MB'")
             self._connection.execute("SET enable_progress_bar = false")
             self._connection.execute(f"ATTACH ':memory:' AS {_STAGING}")
             self._connection.execute("SET allowed_paths = ?", [[str(file) for file in readable]])
