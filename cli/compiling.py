@@ -184,13 +184,23 @@ def _annotate(path: Path, result: Compiled) -> None:
 
 
 @click.command()
-@click.argument("code")
+@click.argument("code", required=False)
+@click.option(
+    "--markdown", is_flag=True, help="All codes as a Markdown page, as in docs/errors.md."
+)
 @json_option
-def explain(code: str, as_json: bool) -> None:
+def explain(code: str | None, markdown: bool, as_json: bool) -> None:
     """What an error code means, why, with an example and the fix."""
     from synthc.compiler.diagnostics import render
     from synthc.compiler.diagnostics.catalogue import catalogue
 
+    if markdown and (code or as_json):
+        raise usage("`--markdown` shows all codes, and nothing else")
+    if markdown:
+        click.echo(render.as_markdown(), nl=False)
+        return
+    if code is None:
+        raise usage("name a code", f"the codes are {', '.join(sorted(catalogue()))}")
     page = render.explain(code)
     if page is None:
         raise usage(f"there is no code {code}", f"the codes are {', '.join(sorted(catalogue()))}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -132,9 +133,35 @@ def _escaped(text: str, more: str = "") -> str:
     return text
 
 
+_PAGE = """\
+# Errors and warnings
+
+<!-- Made by `synthc explain --markdown > docs/errors.md` from compiler/diagnostics/catalogue.py. -->
+
+What the compiler can say of a spec, by code; `synthc explain CODE` prints one of them. All of it is said
+before anything is sent.
+"""
+
+
+def as_markdown() -> str:
+    """The pages of all codes, as one page."""
+    parts = [_PAGE]
+    for code, problem in sorted(catalogue().items()):
+        first, _, rest = _page(problem).partition("\n")
+        facts = re.sub(r"^(What|Why|Example|Fix):", r"- **\1**:", rest.strip(), flags=re.M)
+        facts = re.sub(r"^(?!- )", "  ", facts, flags=re.M)
+        parts.append(f"## {code}\n\n{first} ({problem.severity.capitalize()}.)\n\n{facts}\n")
+    return "\n".join(parts)
+
+
 def explain(code: str) -> str | None:
     """The page of a code: what, why, an example, the fix. None where there is no such code."""
     problem = catalogue().get(code.upper())
     if problem is None:
         return None
-    return f"{problem.code} ({problem.severity})\n\n{inspect.cleandoc(problem.__doc__ or '')}"
+    return f"{problem.code} ({problem.severity})\n\n{_page(problem)}"
+
+
+def _page(problem: type[Problem]) -> str:
+    # Three quotes cannot stand in a docstring as they are.
+    return inspect.cleandoc(problem.__doc__ or "").replace('\\"', '"')

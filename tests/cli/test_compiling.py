@@ -224,6 +224,13 @@ def test_explain_of_an_unknown_code_lists_them(call: Synthc) -> None:
     assert "there is no code S010\n" in done.err
     assert "S0101, S0102" in done.err
     assert call("explain", "").status == 2
+    assert "S0101, S0102" in call("explain").err
+
+
+def test_explain_has_all_codes_as_one_page(call: Synthc) -> None:
+    page = call("explain", "--markdown").out
+    assert "\n## S0101\n" in page and "\n- **Fix**: " in page
+    assert call("explain", "S0101", "--markdown").status == 2
 
 
 def test_annotations_for_github(folder: Path, call: Synthc) -> None:

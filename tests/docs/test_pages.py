@@ -9,7 +9,7 @@ import pytest
 
 from synthc.cli.markdown import gallery
 from synthc.compiler.compile import compile_text
-from synthc.compiler.diagnostics.render import render
+from synthc.compiler.diagnostics.render import as_markdown, render
 from synthc.compiler.gallery import REFERENCES, Page, Shelf, namespaces, standard
 from synthc.runtime.run import Options, Report, run
 from synthc.runtime.simulate import Simulated
@@ -89,7 +89,12 @@ def test_the_language_pages_tests_pass(tmp_path: Path) -> None:
     assert {o.test.title: o.faults for o in outcomes if o.faults} == {}
 
 
-# The gallery
+# Pages that are made
+
+
+def test_the_page_of_errors_is_the_one_that_is_made() -> None:
+    there = (DOCS / "errors.md").read_text(encoding="utf-8")
+    assert there == as_markdown(), "make it anew: synthc explain --markdown > docs/errors.md"
 
 
 def test_the_gallery_page_is_the_one_that_is_made(shelves: list[Shelf]) -> None:
