@@ -19,7 +19,7 @@ from synthc.compiler import ast
 from synthc.compiler.cache import kept
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
-from synthc.compiler.parse import place, syntax
+from synthc.compiler.parse import place
 from synthc.compiler.parse.strings import BadEscape, decode
 from synthc.compiler.span import Span
 
@@ -77,6 +77,8 @@ def _read(text: str, reader: _Reader) -> Tree[Token] | None:
 
     A reserved word that stands as a name is read as one, so that the next is reported too.
     """
+    from synthc.compiler.parse import syntax  # most specs need no advice
+
     renamed = False
     while True:
         try:

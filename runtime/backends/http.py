@@ -5,11 +5,9 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import SplitResult, quote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 from msgspec.structs import replace
@@ -165,6 +163,8 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         return max(0.0, float(text)) if float(text) < float("inf") else None
     except ValueError:
         pass
+    from email.utils import parsedate_to_datetime
+
     try:
         until = parsedate_to_datetime(text).timestamp()
         now = (
@@ -185,10 +185,13 @@ def _checked(url: str) -> SplitResult:
 
 def _proxied(parts: SplitResult) -> bool:
     """Whether a proxy of the environment stands before a server."""
-    if _is_loopback(parts.hostname or "") or proxy_bypass(parts.hostname or ""):
+    if _is_loopback(parts.hostname or ""):
         return False
+    from urllib.request import getproxies, proxy_bypass
+
     proxies = getproxies()
-    return parts.scheme in proxies or "all" in proxies
+    applies = parts.scheme in proxies or "all" in proxies
+    return applies and not proxy_bypass(parts.hostname or "")
 
 
 def _is_loopback(host: str) -> bool:
