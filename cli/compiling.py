@@ -200,7 +200,7 @@ def explain(code: str | None, markdown: bool, as_json: bool) -> None:
         click.echo(render.as_markdown(), nl=False)
         return
     if code is None:
-        raise usage("name a code", f"the codes are {', '.join(sorted(catalogue()))}")
+        raise click.UsageError("Missing argument 'CODE'.")
     page = render.explain(code)
     if page is None:
         raise usage(f"there is no code {code}", f"the codes are {', '.join(sorted(catalogue()))}")

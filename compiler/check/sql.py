@@ -150,7 +150,7 @@ class Binder:
         self._connection = duckdb.connect(":memory:", config={"python_enable_replacements": False})
         self._connection.execute("SET errors_as_json = true")
         self._connection.execute("SET enable_external_access = false")
-        self._row: str | None = None
+        self._rows: dict[str, str] = {}
         self._columns: dict[str, tuple[str, ...]] = {}
         self._read_ahead: dict[str, str] = {}
         self._functions = _functions()
@@ -281,7 +281,6 @@ class Binder:
     def _row_wise(
         self, text: ast.String, around: Surroundings, report: Report, wanted: str
     ) -> Bound | None:
-        self._define_row(around.columns)
         query = _over_row(text.text)
         places = Places(text, len(_SELECT))
         tree = self._read_list(text, query, places, wanted, report)
@@ -299,7 +298,8 @@ class Binder:
             sound = False
         if not sound:
             return None
-        fields = self._bind(query, places, around, report, found)
+        over = _over_row(text.text, self._row_of(around.columns))
+        fields = self._bind(over, places, around, report, found)
         if fields is None:
             return None
         if wanted == "list of columns":
@@ -316,12 +316,14 @@ class Binder:
             plain=plain(tree, fields, around.columns),
         )
 
-    def _define_row(self, scope: Mapping[str, Type]) -> None:
+    def _row_of(self, scope: Mapping[str, Type]) -> str:
+        """A table with the columns of a scope; tasks that are alike share it."""
         fields = tuple(Field(name, type_) for name, type_ in scope.items())
         shape = repr(fields)
-        if shape != self._row:
-            self.define(_ROW, fields)
-            self._row = shape
+        if shape not in self._rows:
+            self._rows[shape] = f"{_ROW}{len(self._rows)}"
+            self.define(self._rows[shape], fields)
+        return self._rows[shape]
 
     def _read_list(
         self, text: ast.String, query: str, places: Places, wanted: str, report: Report
@@ -503,9 +505,9 @@ class Binder:
         return True
 
 
-def _over_row(text: str) -> str:
+def _over_row(text: str, table: str = _ROW) -> str:
     """A list of expressions as a query."""
-    return f"{_SELECT}{text}\nFROM {types.quote(_ROW)}"
+    return f"{_SELECT}{text}\nFROM {types.quote(table)}"
 
 
 def _is_nameless(type_: Type) -> bool:
