@@ -84,8 +84,7 @@ class LazyModels:
     def _model_of(self, spec: plan.Backend | plan.Embedder) -> str:
         if self._stand_in:
             return "stand-in"
-        kind = "backend" if isinstance(spec, plan.Backend) else "embedder"
-        what = f"`model` of {kind} `{spec.name}`"
+        what = f"`model` of {_kind(spec)} `{spec.name}`"
         found = resolve(spec.model, what, env=self._env, span=spec.span)
         if found is None:
             raise RunError(f"{what} is empty", span=spec.span)
@@ -94,8 +93,8 @@ class LazyModels:
     def _url_of(self, spec: plan.Backend | plan.Embedder) -> str | None:
         if self._stand_in:
             return None
-        kind = "backend" if isinstance(spec, plan.Backend) else "embedder"
-        found = resolve(spec.url, f"`url` of {kind} `{spec.name}`", env=self._env, span=spec.span)
+        what = f"`url` of {_kind(spec)} `{spec.name}`"
+        found = resolve(spec.url, what, env=self._env, span=spec.span)
         return found.text if found else None
 
     def _name_of(self, spec: plan.Embedder) -> str:
@@ -247,6 +246,10 @@ class LazyModels:
                 texts = "1 text" if embedder.truncated == 1 else f"{embedder.truncated} texts"
                 found.append(f"{name}: {texts} cut at {embedder.max_tokens} tokens")
         return found
+
+
+def _kind(spec: plan.Backend | plan.Embedder) -> str:
+    return "backend" if isinstance(spec, plan.Backend) else "embedder"
 
 
 def _at(model: str, url: str) -> str:

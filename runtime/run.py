@@ -185,10 +185,10 @@ async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -
             draws = Draws(plan_.seed, lines)
             watcher = options.watcher
             asker = Asker(journal, models.asked, prompts, watcher.asked if watcher else None)
-            calls = {backend.name: backend.concurrency for backend in plan_.backends}
+            at_once = {backend.name: backend.concurrency for backend in plan_.backends}
             dropped = watcher.dropped if watcher else None
             embed = functools.partial(models.embed, calls=journal)
-            tools = Tools(journal, asker, row_sql, prompts, draws, embed, calls, dropped)
+            tools = Tools(journal, asker, row_sql, prompts, draws, embed, at_once, dropped)
             await _make_tables(plan_, options, report, tools, marks)
             if options.limit is None:
                 await journal.do(check, store, plan_.expects)

@@ -17,7 +17,7 @@ from synthc.runtime.backends.protocol import (
     SchemaRefused,
     Verdict,
 )
-from synthc.runtime.backends.replies import count, decoded, said, unreadable
+from synthc.runtime.backends.replies import count, decoded, model_of, said, unreadable, words_of
 
 PATH = "/messages"
 VERSION = "2023-06-01"
@@ -77,10 +77,9 @@ class Anthropic:
                 raise unreadable(f"it is no message: {said(reply.body)}")
         reason = message.get("stop_reason")
         usage = message.get("usage")
-        model = message.get("model")
         return Answer(
             text=_text(blocks, reason),
-            model=model if isinstance(model, str) and model else self._model,
+            model=model_of(message, self._model),
             finish_reason=_FINISHED.get(reason, reason) if isinstance(reason, str) else "",
             input_tokens=_read_tokens(usage),
             output_tokens=count(usage, "output_tokens"),
@@ -89,9 +88,7 @@ class Anthropic:
 
     def classify(self, reply: Reply) -> CallFailed:
         """What an error means: mostly its status, sometimes its words."""
-        words = said(reply.body)
-        if location := reply.headers.get("location"):
-            words = f"to {location}"
+        words = words_of(reply)
         wait_s = retry_after_s(reply.headers)
         kind = f"http_{reply.status}"
         if reply.status in {400, 422} and re.search(r"\btools?\b|tool_choice|input_schema", words):

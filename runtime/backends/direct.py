@@ -11,7 +11,6 @@ import base64
 import os
 import socket
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import SplitResult, unquote_to_bytes
 
@@ -41,12 +40,7 @@ class Direct:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_raised: object) -> None:
         for connection in list(self._all):
             connection.close()
 

@@ -17,7 +17,7 @@ from synthc.runtime.backends.protocol import (
     SchemaRefused,
     Verdict,
 )
-from synthc.runtime.backends.replies import count, decoded, said, unreadable
+from synthc.runtime.backends.replies import count, decoded, model_of, said, unreadable, words_of
 
 PATH = "/chat/completions"
 
@@ -66,10 +66,9 @@ class OpenAI:
                 raise unreadable(f"it is no chat completion: {said(reply.body)}")
         finish = choice.get("finish_reason")
         usage = content.get("usage")
-        model = content.get("model")
         return Answer(
             text=_text(message, finish),
-            model=model if isinstance(model, str) and model else self._model,
+            model=model_of(content, self._model),
             finish_reason=finish if isinstance(finish, str) else "",
             input_tokens=count(usage, "prompt_tokens"),
             output_tokens=count(usage, "completion_tokens"),
@@ -78,9 +77,7 @@ class OpenAI:
 
     def classify(self, reply: Reply) -> CallFailed:
         """What an error means: mostly its status, sometimes its words."""
-        words = said(reply.body)
-        if location := reply.headers.get("location"):
-            words = f"to {location}"
+        words = words_of(reply)
         wait_s = retry_after_s(reply.headers)
         if reply.status in {400, 422} and re.search(r"response_format|json_?schema", words, re.I):
             return SchemaRefused(

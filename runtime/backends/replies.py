@@ -8,7 +8,7 @@ from typing import Any, cast
 import msgspec
 from msgspec.structs import replace
 
-from synthc.runtime.backends.protocol import Answer, CallFailed, Verdict
+from synthc.runtime.backends.protocol import Answer, CallFailed, Reply, Verdict
 
 SHOWN = 300  # characters of a server's message: enough for a sentence, not for a page of HTML
 _OPENING, _CLOSING = "<think>", "</think>"
@@ -35,6 +35,18 @@ def said(body: bytes) -> str:
     if not line:
         return "it said nothing"
     return line if len(line) <= SHOWN else line[:SHOWN] + "…"
+
+
+def words_of(reply: Reply) -> str:
+    """What an error says, or where it sends who asks."""
+    location = reply.headers.get("location")
+    return f"to {location}" if location else said(reply.body)
+
+
+def model_of(content: dict[str, Any], asked: str) -> str:
+    """The model that answered: the one that was asked, where the server does not say."""
+    model = content.get("model")
+    return model if isinstance(model, str) and model else asked
 
 
 def unreadable(why: str) -> CallFailed:

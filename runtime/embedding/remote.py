@@ -28,7 +28,7 @@ from synthc.runtime.backends.protocol import (
     Request,
     Verdict,
 )
-from synthc.runtime.backends.replies import count, decoded, said, unreadable
+from synthc.runtime.backends.replies import count, decoded, model_of, said, unreadable
 from synthc.runtime.engine.asking import Calls
 from synthc.runtime.errors import RowFailed
 from synthc.runtime.store.schema import CALL_COLUMNS
@@ -82,10 +82,9 @@ class Embeddings:
                     hint=f"write `dimensions = {len(vector)}`",
                     status=reply.status,
                 )
-        model = content.get("model")
         return Vectors(
             text="",
-            model=model if isinstance(model, str) and model else self._model,
+            model=model_of(content, self._model),
             finish_reason="",
             input_tokens=count(content.get("usage"), "prompt_tokens"),
             output_tokens=None,
