@@ -31,7 +31,7 @@ from synthc.runtime.backends.protocol import (
 from synthc.runtime.backends.replies import count, decoded, model_of, said, unreadable
 from synthc.runtime.engine.asking import Calls
 from synthc.runtime.errors import RowFailed
-from synthc.runtime.store.schema import CALL_COLUMNS
+from synthc.runtime.store.records import Call
 from synthc.runtime.store.store import StoredAnswer, now
 
 PATH = "/embeddings"
@@ -177,20 +177,20 @@ class RemoteEmbedder:
         digest = self._digest(text)
         encoded = base64.b64encode(answer.vectors[place].astype("<f4").tobytes()).decode()
         first = place == 0  # what is known of the request as a whole is noted once
-        record = dict.fromkeys((field.name for field in CALL_COLUMNS[1:]), None) | {
-            "run_id": self._calls.run_id,
-            "backend": self._spec.name,
-            "model": answer.model,
-            "request": msgspec.json.encode(text).decode(),
-            "answer": encoded,
-            "finish_reason": answer.finish_reason,
-            "input_tokens": answer.input_tokens if first else 0,
-            "latency_s": answer.latency_s,
-            "attempts": answer.attempts,
-            "reask": 0,
-            "answered_at": now(),
-        }
-        self._calls.call(digest, StoredAnswer(encoded, answer.model, answer.finish_reason), record)
+        record = Call(
+            digest=digest,
+            run_id=self._calls.run_id,
+            backend=self._spec.name,
+            model=answer.model,
+            request=msgspec.json.encode(text).decode(),
+            answer=encoded,
+            finish_reason=answer.finish_reason,
+            input_tokens=answer.input_tokens if first else 0,
+            latency_s=answer.latency_s,
+            attempts=answer.attempts,
+            answered_at=now(),
+        )
+        self._calls.call(record, StoredAnswer(encoded, answer.model, answer.finish_reason))
 
     def _digest(self, text: str) -> bytes:
         known = msgspec.json.encode(("embedding", self._identity, self._spec.dimensions, text))

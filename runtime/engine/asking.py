@@ -19,6 +19,7 @@ from synthc.runtime.engine.identity import Identity
 from synthc.runtime.engine.prompts import Prompts
 from synthc.runtime.engine.scope import Place
 from synthc.runtime.errors import RowFailed
+from synthc.runtime.store.records import Call
 from synthc.runtime.store.store import StoredAnswer, now
 
 
@@ -91,7 +92,7 @@ class Calls(Protocol):
         """For each call identity its answer, if it was ever answered."""
         ...
 
-    def call(self, digest: bytes, answer: StoredAnswer, record: dict[str, Any]) -> None:
+    def call(self, record: Call, answer: StoredAnswer) -> None:
         """Keep an answered call."""
         ...
 
@@ -258,28 +259,28 @@ class Asker:
         stored = StoredAnswer(answer.text, answer.model, answer.finish_reason)
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
         self._journal.call(
-            digest,
+            Call(
+                digest=digest,
+                run_id=self._journal.run_id,
+                table_name=place.table,
+                row_key=place.row_key,
+                column=op.what,
+                rounds=".".join(map(str, place.rounds)) or None,
+                index=place.index,
+                backend=name,
+                model=answer.model,
+                request=msgspec.json.encode(messages).decode(),
+                answer=answer.text,
+                reasoning=answer.reasoning,
+                finish_reason=answer.finish_reason,
+                input_tokens=answer.input_tokens,
+                output_tokens=answer.output_tokens,
+                latency_s=answer.latency_s,
+                attempts=answer.attempts,
+                reask=reask,
+                answered_at=now(),
+            ),
             stored,
-            {
-                "run_id": self._journal.run_id,
-                "table_name": place.table,
-                "row_key": place.row_key,
-                "column": op.what,
-                "rounds": ".".join(map(str, place.rounds)) or None,
-                "index": place.index,
-                "backend": name,
-                "model": answer.model,
-                "request": msgspec.json.encode(messages).decode(),
-                "answer": answer.text,
-                "reasoning": answer.reasoning,
-                "finish_reason": answer.finish_reason,
-                "input_tokens": answer.input_tokens,
-                "output_tokens": answer.output_tokens,
-                "latency_s": answer.latency_s,
-                "attempts": answer.attempts,
-                "reask": reask,
-                "answered_at": now(),
-            },
         )
         return stored
 

@@ -22,6 +22,7 @@ from synthc.runtime.engine.segments import ahead
 from synthc.runtime.errors import RowFailed, RunError
 from synthc.runtime.ops import every
 from synthc.runtime.store.journal import Journal
+from synthc.runtime.store.records import Drawn, Failure, Mutation
 from synthc.runtime.store.whole import WholeTable, whole
 
 WINDOW = 1_024
@@ -224,10 +225,13 @@ class Chain:
             case plan.OneOf() as set_:
                 drawn = self._tools.draws.prompt(set_, place)
                 changed = values[set_.of] if set_.of is not None else None
-                record = {"set": set_.set, "mutation": drawn.name, "value": _text(changed)}
-                scope.notes.append(
-                    (self._tools.journal.mutation, {**self._where(scope, op), **record})
+                asked = Mutation(
+                    **self._where(scope, op),
+                    set=set_.set,
+                    mutation=drawn.name,
+                    value=_text(changed),
                 )
+                scope.notes.append(asked)
                 return drawn.template
 
     # Drawing
@@ -239,8 +243,8 @@ class Chain:
         scope.slots[op.write] = [table.rows[at] for at in drawn]
 
     def _note_draw(self, scope: Scope, op: plan.Sample | plan.Draw, value: Any) -> None:
-        record = {**self._where(scope, op), "value": json.dumps(value, ensure_ascii=False)}
-        scope.notes.append((self._tools.journal.draw, record))
+        text = json.dumps(value, ensure_ascii=False)
+        scope.notes.append(Drawn(**self._where(scope, op), value=text))
 
     # Loops
 
@@ -305,18 +309,19 @@ class Chain:
         """Keep what a row could not have: `op` says where, if nothing did before."""
         if op:
             _tell(failed, op)
-        record = {
-            "run_id": self._tools.journal.store.run_id,
-            "table_name": self._table.name,
-            "row_key": scope.row_key,
-            "column": failed.what,
-            "reason": failed.reason,
-            "detail": failed.detail,
-            "stops_row": stops_row,
-            "place": failed.place,
-            "calls": failed.calls,
-        }
-        scope.notes.append((self._tools.journal.failure, record))
+        scope.notes.append(
+            Failure(
+                run_id=self._tools.journal.store.run_id,
+                table_name=self._table.name,
+                row_key=scope.row_key,
+                column=failed.what,
+                reason=failed.reason,
+                detail=failed.detail,
+                stops_row=stops_row,
+                place=failed.place,
+                calls=failed.calls,
+            )
+        )
 
 
 def check(value: Any, field: Field) -> None:

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+import itertools
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from synthc.runtime.engine.scope import Scope
 from synthc.runtime.engine.segments import Segment, limits_behind, segments
 from synthc.runtime.errors import RowFailed, reason
 from synthc.runtime.store.source import Source, SourceRow
-from synthc.runtime.store.store import ORDINAL, Counts, Ordinal, staged_fields
+from synthc.runtime.store.store import Counts, Ordinal, gone_fields, staged_fields
 
 __all__ = ["Progress", "TableRun", "Tools"]
 
@@ -89,7 +90,7 @@ class TableRun:
         self._table = table
         self._tools = tools
         self._progress = progress
-        self._staged = staged_fields(table)
+        self._staged, self._gone = staged_fields(table), gone_fields(table)
         self._segments = segments(table.ops)
         self._limits = [
             part.gates[id(op)]
@@ -156,35 +157,36 @@ class TableRun:
 
     async def _feed(self, source: Source) -> None:
         """Take the rows of a source to their ends, some at once, each begun in its turn."""
-        arriving, one_at_a_time = self._arriving(source), asyncio.Lock()
+        journal = self._tools.journal
+        pages, turning = source.pages(), asyncio.Lock()
+        arrived: deque[SourceRow] = deque()
+        numbers = itertools.count()
+
+        async def more() -> bool:
+            async with turning:
+                if not arrived and (start := next(pages, None)) is not None:
+                    arrived.extend(await journal.do(source.page, start))
+                return bool(arrived)
 
         async def walk() -> None:
-            while True:
-                async with one_at_a_time:
-                    row = await anext(arriving, None)
-                if row is None:
+            while arrived or await more():
+                await journal.room()
+                if not arrived:  # others took what was there
+                    continue
+                if any(gate.full for gate in self._limits):
                     return
-                await self._row(row)
+                row, number = arrived.popleft(), next(numbers)
+                self._progress.rows_in += 1
+                scope = Scope(row.key, row.values)
+                await self._row(_Row(scope, 0, (row.ordinal,), number))
 
         async with asyncio.TaskGroup() as walkers:
             for _ in range(min(self._window, source.count)):
                 walkers.create_task(walk())
-
-    async def _arriving(self, source: Source) -> AsyncIterator[_Row]:
-        number = 0
-        for start in source.pages():
-            for row in await self._tools.journal.do(source.page, start):
-                if any(gate.full for gate in self._limits):
-                    self._progress.not_asked += source.count - number
-                    self._progress.rows_in += source.count - number
-                    return
-                await self._tools.journal.room()
-                self._progress.rows_in += 1
-                yield self._fed(number, row)
-                number += 1
-
-    def _fed(self, number: int, source: SourceRow) -> _Row:
-        return _Row(Scope(source.key, source.values), 0, (source.ordinal,), number)
+        # Those that a full limit left behind.
+        never = source.count - next(numbers)
+        self._progress.not_asked += never
+        self._progress.rows_in += never
 
     # One row
 
@@ -193,14 +195,14 @@ class TableRun:
         segment = self._segments[row.segment]
         status = "kept"
         failed: RowFailed | None = None
-        record: dict[str, Any] = {}
+        values: list[Any] = []
         try:
             async with row.scope:
                 await self._walk(row, segment)
                 if segment.fork:
                     status = await self._fork(row, segment, segment.fork)
                 else:
-                    record = await self._record(row.scope)
+                    values = await self._values(row.scope)
         except Dropped as dropped:
             status = dropped.status
             if status == "dropped" and self._tools.dropped:
@@ -212,28 +214,26 @@ class TableRun:
         if status != "forked":
             setattr(self._progress, status, getattr(self._progress, status) + 1)
         if status != "not_asked":
-            self._keep(row, status, record, failed)
+            self._keep(row, status, values, failed)
         return status
 
-    async def _record(self, scope: Scope) -> dict[str, Any]:
+    async def _values(self, scope: Scope) -> list[Any]:
         """The columns of a row that came to its end."""
         await scope.settled(around=True)
-        return {o.name: await scope.value(o.value) for o in self._table.outputs}
+        return [await scope.value(output.value) for output in self._table.outputs]
 
-    def _keep(
-        self, row: _Row, status: str, record: dict[str, Any], failed: RowFailed | None
-    ) -> None:
+    def _keep(self, row: _Row, status: str, values: list[Any], failed: RowFailed | None) -> None:
         """Put into the journal what is known of a row now that it ended."""
         if failed:
             self._chain.note_failure(row.scope, failed, stops_row=True)
-        for write, note in row.scope.notes:
-            write(note)
+        journal, key = self._tools.journal, row.scope.row_key
+        for note in row.scope.notes:
+            journal.note(note)
         ordinal: Ordinal = row.path if len(self._segments) > 1 else row.path[0]
         if status == "kept":
-            record[ORDINAL] = ordinal
-            self._tools.journal.row(self._number, self._staged, record)
-        if status != "forked":
-            self._tools.journal.status(self._number, ordinal, row.scope.row_key, status)
+            journal.row(self._number, self._staged, (ordinal, key, *values))
+        elif status != "forked":
+            journal.gone(self._number, self._gone, (ordinal, key, status))
 
     async def _walk(self, row: _Row, segment: Segment) -> None:
         for op in segment.ops:

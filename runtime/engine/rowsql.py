@@ -67,10 +67,7 @@ class RowSql:
 
         def compute(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...] | Exception]:
             try:
-                columns: dict[str, list[Any]] = {
-                    field.name: [row[field.name] for row in rows] for field in inputs
-                }
-                columns[_NUMBER] = list(range(len(rows)))
+                columns = [range(len(rows)), *([row[f.name] for row in rows] for f in inputs)]
                 self._connection.register(_ROW, arrow.table(columns, numbered, schema))
                 result = self._connection.sql(sql).to_arrow_table()
             except Exception as error:  # noqa: BLE001 - of one row: the others must not share it

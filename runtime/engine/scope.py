@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from msgspec import Struct
 
 from synthc.compiler.plan import Ref
 from synthc.runtime.errors import RunError
-
-Note = tuple[Callable[[dict[str, Any]], None], dict[str, Any]]
-"""A record, and what takes it into the journal once the row's end is known."""
+from synthc.runtime.store.records import Note
 
 
 class Place(Struct, frozen=True, gc=False):
@@ -28,8 +26,9 @@ class Place(Struct, frozen=True, gc=False):
 class Scope(Struct, eq=False):
     """The slots of a row, or of one round of a loop. A slot holds its value, or the task making it.
 
-    `outer` is what is around it: the row that was forked, the round of the loop around. Tasks that were
-    `started` in it end with it: `async with scope`.
+    `outer` is what is around it: the row that was forked, the round of the loop around. `notes` go to
+    the journal once the row's end is known. Tasks that were `started` in it end with it: `async with
+    scope`.
     """
 
     row_key: str

@@ -30,6 +30,7 @@ from synthc.runtime.planning.tokens import (
 from synthc.runtime.planning.walk import Found, Likely, Nobody, Tally, Tools, Walk
 from synthc.runtime.store.fingerprint import content_of, fingerprints
 from synthc.runtime.store.lines import lines_of
+from synthc.runtime.store.records import Call
 from synthc.runtime.store.source import Source, files_of
 from synthc.runtime.store.store import Counts, StoredAnswer
 from synthc.runtime.store.whole import WholeTable, whole
@@ -181,8 +182,8 @@ class _Stored:
         found = self._kept.answers(digests)
         return [found.get(digest) for digest in digests]
 
-    def call(self, digest: bytes, answer: StoredAnswer, record: dict[str, Any]) -> None:
-        raise AssertionError(f"nothing is sent: {digest!r} {answer} {record}")
+    def call(self, record: Call, answer: StoredAnswer) -> None:
+        raise AssertionError(f"nothing is sent: {answer} {record}")
 
 
 class _Estimating:

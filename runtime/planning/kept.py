@@ -168,7 +168,7 @@ class Kept:
         fields = tuple(Field(output.name, output.type) for output in table.outputs)
         columns = schema.columns(fields)
         self.connection.execute(f"CREATE OR REPLACE TABLE {stored(table)} ({columns})")
-        cells = {field.name: [row[field.name] for row in rows] for field in fields}
+        cells = [[row[field.name] for row in rows] for field in fields]
         batch = arrow.table(cells, fields, arrow.schema(self.connection, fields))
         self._insert(stored(table), batch)
         self.connection.execute(

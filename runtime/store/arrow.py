@@ -23,19 +23,20 @@ def schema(connection: duckdb.DuckDBPyConnection, fields: Sequence[Field]) -> py
 
 
 def table(
-    columns: dict[str, list[Any]], fields: Sequence[Field], schema_: pyarrow.Schema
+    columns: Sequence[Sequence[Any]], fields: Sequence[Field], schema_: pyarrow.Schema
 ) -> pyarrow.Table:
-    """Columns of values as a table. Raises pyarrow.ArrowException where a value has another type."""
+    """Columns of values, one for each field, as a table.
+
+    Raises pyarrow.ArrowException where a value has another type.
+    """
     import pyarrow
 
     arrays = [
         pyarrow.array(
-            [to_cell(value, field.type) for value in columns[field.name]]
-            if has_json(field.type)
-            else columns[field.name],
+            [to_cell(value, field.type) for value in values] if has_json(field.type) else values,
             type=schema_.field(field.name).type,
         )
-        for field in fields
+        for values, field in zip(columns, fields, strict=True)
     ]
     return pyarrow.Table.from_arrays(arrays, schema=schema_)
 

@@ -9,7 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
+from msgspec.structs import astuple
+
 from synthc.compiler.types import Field
+from synthc.runtime.store.records import Call, Drawn, Failure, Mutation, Note
 from synthc.runtime.store.schema import (
     CALL_COLUMNS,
     DRAW_COLUMNS,
@@ -21,12 +24,18 @@ from synthc.runtime.store.store import (
     Ordinal,
     Store,
     StoredAnswer,
+    gone,
     staged,
     transaction,
     writing,
 )
 
 _CALLS = "synth.calls"
+_NOTED = {
+    Failure: ("synth.failures", FAILURE_COLUMNS),
+    Mutation: ("synth.mutations", MUTATION_COLUMNS),
+    Drawn: ("synth.draws", DRAW_COLUMNS),
+}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,7 +52,7 @@ class _Pending:
     """Records of one target that are not written yet."""
 
     fields: tuple[Field, ...]
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
 
 
 class Journal:
@@ -59,7 +68,6 @@ class Journal:
         self._calls = calls or store
         self._thread = ThreadPoolExecutor(1, "store")
         self._pending: dict[str, _Pending] = {}
-        self._statuses: dict[int, list[tuple[Ordinal, str, str]]] = {}
         self._size = 0
         self._recent: dict[bytes, StoredAnswer] = {}
         self._wake = asyncio.Event()
@@ -95,40 +103,29 @@ class Journal:
 
     # Writing
 
-    def call(self, digest: bytes, answer: StoredAnswer, record: dict[str, Any]) -> None:
+    def call(self, record: Call, answer: StoredAnswer) -> None:
         """Keep an answered call."""
-        self._recent[digest] = answer
-        self._add(_CALLS, CALL_COLUMNS, {"digest": digest, **record})
+        self._recent[record.digest] = answer
+        self._add(_CALLS, CALL_COLUMNS, astuple(record))
 
-    def failure(self, record: dict[str, Any]) -> None:
-        """Keep what a row could not have."""
-        self._add("synth.failures", FAILURE_COLUMNS, record)
+    def note(self, record: Note) -> None:
+        """Keep what a row could not have, which prompt it was asked by, what was drawn for it."""
+        target, fields = _NOTED[type(record)]
+        self._add(target, fields, astuple(record))
 
-    def mutation(self, record: dict[str, Any]) -> None:
-        """Keep which prompt of a set a row was asked by."""
-        self._add("synth.mutations", MUTATION_COLUMNS, record)
-
-    def draw(self, record: dict[str, Any]) -> None:
-        """Keep what was drawn for a row."""
-        self._add("synth.draws", DRAW_COLUMNS, record)
-
-    def row(self, number: int, fields: tuple[Field, ...], record: dict[str, Any]) -> None:
+    def row(self, number: int, fields: tuple[Field, ...], row: tuple[Any, ...]) -> None:
         """Keep a finished row of the table that was begun by the number."""
-        self._add(staged(number), fields, record)
+        self._add(staged(number), fields, row)
 
-    def status(self, number: int, ordinal: Ordinal, key: str, status: str) -> None:
-        """Keep what became of a row."""
-        self._statuses.setdefault(number, []).append((ordinal, key, status))
-        self._grow()
+    def gone(self, number: int, fields: tuple[Field, ...], row: tuple[Ordinal, str, str]) -> None:
+        """Keep of a row that ended otherwise its ordinal, its key, and what became of it."""
+        self._add(gone(number), fields, row)
 
-    def _add(self, target: str, fields: tuple[Field, ...], record: dict[str, Any]) -> None:
+    def _add(self, target: str, fields: tuple[Field, ...], row: tuple[Any, ...]) -> None:
         pending = self._pending.get(target)
         if pending is None:
             pending = self._pending[target] = _Pending(fields)
-        pending.rows.append(record)
-        self._grow()
-
-    def _grow(self) -> None:
+        pending.rows.append(row)
         if self._error:
             raise self._error
         self._size += 1
@@ -151,12 +148,11 @@ class Journal:
             if self._error:
                 raise self._error
             pending, self._pending = self._pending, {}
-            statuses, self._statuses = self._statuses, {}
             recent = list(self._recent)
             self._size = 0
             try:
-                if pending or statuses:
-                    await self.do(self._write, pending, statuses)
+                if pending:
+                    await self.do(self._write, pending)
             except Exception as error:
                 self._error = error
                 raise
@@ -165,9 +161,7 @@ class Journal:
             for digest in recent:
                 del self._recent[digest]
 
-    def _write(
-        self, pending: dict[str, _Pending], statuses: dict[int, list[tuple[Ordinal, str, str]]]
-    ) -> None:
+    def _write(self, pending: dict[str, _Pending]) -> None:
         if self._calls is not self.store and _CALLS in pending:
             records = pending.pop(_CALLS)
             with transaction(self._calls.connection):
@@ -178,9 +172,6 @@ class Journal:
             with transaction(self.store.connection):
                 for target, records in targets.items():
                     self.store.append(target, records.fields, records.rows)
-        with transaction(self.store.connection):
-            for number, rows in statuses.items():
-                self.store.append_statuses(number, rows)
 
     async def _keep_flushing(self) -> None:
         while not self._error:

@@ -13,6 +13,7 @@ FORMAT = 3
 _BIG, _INTEGER, _TEXT = types.Int(), types.Other("INTEGER"), types.Text()
 _TIME, _BYTES = types.Other("TIMESTAMP"), types.Other("BLOB")
 
+# What the rows of the next four mean: `records.py`.
 CALL_COLUMNS = (
     Field("digest", _BYTES),
     Field("run_id", _INTEGER),
@@ -34,8 +35,6 @@ CALL_COLUMNS = (
     Field("reask", _INTEGER),
     Field("answered_at", _TIME),
 )
-"""`rounds` says in which rounds of its loops a call was made ("2", or "1.3" in a loop in a loop), `index`
-which of several it was, from 0. `reasoning` is what the model thought before it answered, if that is told."""
 
 FAILURE_COLUMNS = (
     Field("run_id", _INTEGER),
@@ -48,7 +47,6 @@ FAILURE_COLUMNS = (
     Field("place", _TEXT),
     Field("calls", types.ListOf(_BYTES)),
 )
-"""`calls` are the digests of the answers that could not be used; null where no ask failed."""
 
 MUTATION_COLUMNS = (
     Field("run_id", _INTEGER),

@@ -40,8 +40,9 @@ def staged(number: int) -> str:
     return f"{_STAGING}.rows_{number}"
 
 
-def _statuses(number: int) -> str:
-    return f"{_STAGING}.statuses_{number}"
+def gone(number: int) -> str:
+    """Where it is noted of that table's rows that ended otherwise what became of them."""
+    return f"{_STAGING}.gone_{number}"
 
 
 def stored(table: plan.Table) -> str:
@@ -59,10 +60,22 @@ def keyed(table: plan.Table) -> str:
 
 
 def staged_fields(table: plan.Table) -> tuple[Field, ...]:
-    """The columns of a table while its rows come in any order: where each belongs, and its own."""
-    forks = any(isinstance(op, plan.Unnest) for op in table.ops)
-    ordinal = types.ListOf(types.Int()) if forks else types.Int()
-    return (Field(ORDINAL, ordinal), *(Field(o.name, o.type) for o in table.outputs))
+    """The columns of a table while its rows come in any order: where each belongs, its key, its own."""
+    return (*_whose(table), *(Field(o.name, o.type) for o in table.outputs))
+
+
+def gone_fields(table: plan.Table) -> tuple[Field, ...]:
+    """What is noted of a row that is not in the table in the end."""
+    return (*_whose(table), Field("status", types.Text()))
+
+
+def _whose(table: plan.Table) -> tuple[Field, Field]:
+    ordinal = types.ListOf(types.Int()) if _forks(table) else types.Int()
+    return Field(ORDINAL, ordinal), Field(KEY, types.Text())
+
+
+def _forks(table: plan.Table) -> bool:
+    return any(isinstance(op, plan.Unnest) for op in table.ops)
 
 
 class StoredAnswer(Struct, frozen=True, gc=False):
@@ -122,7 +135,6 @@ class Store:
             raise
         self.run_id = 0
         self._schemas: dict[str, Any] = {}
-        self._statuses: dict[int, tuple[Field, ...]] = {}
         self._begun: dict[int, plan.Table] = {}
 
     def close(self) -> None:
@@ -192,12 +204,12 @@ class Store:
         """Make room for a table's rows, which come in any order; forget what a run that was killed left."""
         if table.hidden and table.name in schema.OURS:  # a plan can be edited by hand
             raise RunError(f"no table can be called `synth.{table.name}`", span=table.span)
-        fields = staged_fields(table)
-        statuses = _status_fields(fields[0].type)
         execute = self._connection.execute
-        execute(f"CREATE OR REPLACE TABLE {staged(number)} ({schema.columns(fields)})")
-        execute(f"CREATE OR REPLACE TABLE {_statuses(number)} ({schema.columns(statuses)})")
-        self._statuses[number] = statuses
+        for name, fields in (
+            (staged(number), staged_fields(table)),
+            (gone(number), gone_fields(table)),
+        ):
+            execute(f"CREATE OR REPLACE TABLE {name} ({schema.columns(fields)})")
         self._begun[number] = table
         for ours in schema.OF_ONE_TABLE:
             execute(
@@ -206,27 +218,17 @@ class Store:
                 {"name": table.name},
             )
 
-    def append(
-        self, target: str, fields: Sequence[Field], rows: Sequence[Mapping[str, Any]]
-    ) -> None:
-        """Add rows to a table in one statement, through Arrow."""
+    def append(self, target: str, fields: Sequence[Field], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Add rows, of which each has a value for each field, to a table in one statement, through Arrow."""
         if not rows:
             return
         made = self._schemas.get(target)
         if made is None:
             made = self._schemas[target] = arrow.schema(self._connection, fields)
-        columns = {field.name: [row[field.name] for row in rows] for field in fields}
-        batch = arrow.table(columns, fields, made)
+        batch = arrow.table(list(zip(*rows, strict=True)), fields, made)
         self._connection.register("synth_batch", batch)
         self._connection.execute(f"INSERT INTO {target} BY NAME SELECT * FROM synth_batch")
         self._connection.unregister("synth_batch")
-
-    def append_statuses(self, number: int, rows: Sequence[tuple[Ordinal, str, str]]) -> None:
-        """Note what became of rows: (ordinal, row key, status)."""
-        fields = self._statuses[number]
-        names = [field.name for field in fields]
-        records = [dict(zip(names, row, strict=True)) for row in rows]
-        self.append(_statuses(number), fields, records)
 
     def publish(
         self, number: int, table: plan.Table, fingerprint: str, status: str, counts: Counts
@@ -257,25 +259,25 @@ class Store:
             )
 
     def _end(self, number: int) -> None:
-        del self._begun[number], self._statuses[number]
+        del self._begun[number]
         self._connection.execute(f"DROP TABLE {staged(number)}")
-        self._connection.execute(f"DROP TABLE {_statuses(number)}")
+        self._connection.execute(f"DROP TABLE {gone(number)}")
 
     def _put_in_place(self, number: int, table: plan.Table) -> None:
         columns = ", ".join(types.quote(output.name) for output in table.outputs)
-        fields = self._statuses[number]
         # Rows that were forked have no number of their own: they are counted.
-        plain = fields[0].type == types.Int()
-        ordinal = "ordinal" if plain else "row_number() OVER (ORDER BY ordinal) - 1"
+        ordinal = "row_number() OVER (ORDER BY ordinal) - 1" if _forks(table) else "ordinal"
         self._connection.execute(
             f"CREATE OR REPLACE TABLE {stored(table)} AS"
             f' SELECT {columns} FROM {staged(number)} ORDER BY "{ORDINAL}"'
         )
         self._connection.execute("DELETE FROM synth.rows WHERE table_name = ?", [table.name])
         self._connection.execute(
-            f"INSERT INTO synth.rows SELECT ?, row_key, {ordinal}, CASE WHEN status = 'kept' THEN"
+            f'WITH ended AS (SELECT "{ORDINAL}" AS ordinal, "{KEY}" AS row_key, \'kept\' AS status'
+            f" FROM {staged(number)} UNION ALL FROM {gone(number)})"
+            f" INSERT INTO synth.rows SELECT ?, row_key, {ordinal}, CASE WHEN status = 'kept' THEN"
             " row_number() OVER (PARTITION BY status = 'kept' ORDER BY ordinal) - 1 END, status"
-            f" FROM {_statuses(number)} ORDER BY ordinal",
+            " FROM ended ORDER BY ordinal",
             [table.name],
         )
 
@@ -352,14 +354,6 @@ def _finished(connection: duckdb.DuckDBPyConnection, table: plan.Table) -> bool:
         [table.name],
     )
     return complete is not None and _exists(connection, table)
-
-
-def _status_fields(ordinal: types.Type) -> tuple[Field, ...]:
-    return (
-        Field("ordinal", ordinal),
-        Field("row_key", types.Text()),
-        Field("status", types.Text()),
-    )
 
 
 def first(

@@ -22,6 +22,7 @@ from synthc.runtime.backends.pace import Pace
 from synthc.runtime.embedding.remote import open_remote
 from synthc.runtime.errors import RunError, Stopped
 from synthc.runtime.run import Options, Report, run
+from synthc.runtime.store.records import Call
 from synthc.runtime.store.store import StoredAnswer
 from tests.runtime.helpers import column, compiled, lines, made, rows
 from tests.runtime.loopback import Loopback, Said, Sent, listening
@@ -165,7 +166,7 @@ def test_what_is_no_vector_is_none(body: str) -> None:
         async def answers(self, digests: Sequence[bytes]) -> list[None]:
             return [None for _ in digests]
 
-        def call(self, digest: bytes, answer: StoredAnswer, record: dict[str, Any]) -> None:
+        def call(self, record: Call, answer: StoredAnswer) -> None:
             raise AssertionError("there is nothing to keep")
 
     async def embedded(url: str) -> Sequence[Any]:

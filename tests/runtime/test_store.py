@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import pytest
 
 from bench.answers import default_answer
@@ -19,11 +20,28 @@ from bench.server import serving
 from synthc.runtime.errors import RunError, Stopped
 from synthc.runtime.store.aside import Again
 from synthc.runtime.store.journal import Journal
-from synthc.runtime.store.schema import FORMAT
-from synthc.runtime.store.store import Store, StoredAnswer, connect
+from synthc.runtime.store.records import Call, Drawn, Failure, Mutation
+from synthc.runtime.store.schema import (
+    CALL_COLUMNS,
+    DRAW_COLUMNS,
+    FAILURE_COLUMNS,
+    FORMAT,
+    MUTATION_COLUMNS,
+)
+from synthc.runtime.store.store import Store, StoredAnswer, connect, now
 from tests.runtime.helpers import BACKEND, SYNTHC, WRITE, column, made, rows, topics
 
 SPEC = BACKEND + WRITE + 'table t = read("topics.jsonl") |> write'
+
+
+def test_records_are_rows_of_their_tables() -> None:
+    for record, columns in (
+        (Call, CALL_COLUMNS),
+        (Failure, FAILURE_COLUMNS),
+        (Mutation, MUTATION_COLUMNS),
+        (Drawn, DRAW_COLUMNS),
+    ):
+        assert [column.name for column in columns] == list(record.__struct_fields__)
 
 
 def refused(path: Path) -> RunError:
@@ -219,28 +237,25 @@ def test_a_table_gone_from_the_database_is_made_again(tmp_path: Path) -> None:
 # The journal
 
 
-def call(number: int, **changes: Any) -> dict[str, Any]:
-    return {
-        "run_id": 1,
-        "table_name": "t",
-        "row_key": str(number),
-        "column": "c",
-        "rounds": None,
-        "index": None,
-        "backend": "b",
-        "model": "m",
-        "request": "[]",
-        "answer": "a",
-        "reasoning": None,
-        "finish_reason": "stop",
-        "input_tokens": 1,
-        "output_tokens": 1,
-        "latency_s": 0.1,
-        "attempts": 1,
-        "reask": 0,
-        "answered_at": None,
-        **changes,
-    }
+def call(number: int, **changes: Any) -> Call:
+    known = Call(
+        digest=digest(number),
+        run_id=1,
+        table_name="t",
+        row_key=str(number),
+        column="c",
+        backend="b",
+        model="m",
+        request="[]",
+        answer="a",
+        finish_reason="stop",
+        input_tokens=1,
+        output_tokens=1,
+        latency_s=0.1,
+        attempts=1,
+        answered_at=now(),
+    )
+    return msgspec.structs.replace(known, **changes)
 
 
 ANSWER = StoredAnswer("a", "m", "stop")
@@ -254,7 +269,7 @@ def test_commits_at_the_same_time_do_not_meet(tmp_path: Path) -> None:
     async def check() -> None:
         async with Journal(Store(tmp_path / "x.duckdb")) as journal:
             for number in range(100):
-                journal.call(digest(number), ANSWER, call(number))
+                journal.call(call(number), ANSWER)
                 if number % 7 == 0:
                     await asyncio.gather(*(journal.flush() for _ in range(4)))
         journal.store.close()
@@ -270,7 +285,7 @@ def test_a_commit_that_waits_is_not_lost_when_the_run_is_cancelled(tmp_path: Pat
         free = threading.Event()
         async with Journal(store) as journal:
             busy = asyncio.create_task(journal.do(free.wait))
-            journal.call(digest(1), ANSWER, call(1))
+            journal.call(call(1), ANSWER)
             commits = [asyncio.create_task(journal.flush()) for _ in range(3)]
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -290,14 +305,14 @@ def test_what_cannot_be_written_ends_everything_that_follows(tmp_path: Path) -> 
         journal = Journal(store)
         with pytest.raises(UnicodeEncodeError):
             async with journal:
-                journal.call(digest(1), ANSWER, call(1, answer="\ud800"))
+                journal.call(call(1, answer="\ud800"), ANSWER)
                 with pytest.raises(UnicodeEncodeError):
                     await journal.flush()
                 await asyncio.wait_for(journal.room(), 5)
                 with pytest.raises(UnicodeEncodeError):  # and a table is not published after it
                     await journal.flush()
                 with pytest.raises(UnicodeEncodeError):
-                    journal.call(digest(2), ANSWER, call(2))
+                    journal.call(call(2), ANSWER)
         store.close()
 
     asyncio.run(asyncio.wait_for(check(), 10))
@@ -313,9 +328,9 @@ def test_who_waits_for_room_hears_of_a_failure(tmp_path: Path) -> None:
             async with Journal(store) as journal:
                 busy = asyncio.create_task(journal.do(free.wait))
                 await asyncio.sleep(0)
-                journal.call(digest(0), ANSWER, call(0, answer="\ud800"))
+                journal.call(call(0, answer="\ud800"), ANSWER)
                 for number in range(1, 5_000):
-                    journal.call(digest(number), ANSWER, call(number))
+                    journal.call(call(number), ANSWER)
                 waiting = asyncio.create_task(journal.room())
                 await asyncio.sleep(0)
                 assert not waiting.done()
