@@ -41,8 +41,7 @@ class OpenAI:
 
     def build(self, request: Request) -> tuple[str, bytes]:
         """The request as JSON; a schema becomes a `response_format`."""
-        messages = [{"role": m.role, "content": m.content} for m in request.messages]
-        body = {**self._fixed, "messages": messages}
+        body = {**self._fixed, "messages": request.messages}
         if request.schema is not None:
             wanted = {"name": "answer", "strict": True, "schema": request.schema}
             body["response_format"] = {"type": "json_schema", "json_schema": wanted}

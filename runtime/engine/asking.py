@@ -142,11 +142,12 @@ class Asker:
         answer = None
         digests: list[bytes] = []
         for reask in range(model.spec.reasks + 1):
-            request = Request(tuple(messages), schema, contract=op.contract, count=count)
-            asked = (op, place, reask, request.messages)
-            digest = model.identity.digest(request, place, op.ordinal)
+            turns = tuple(messages)
+            asked = (op, place, reask, turns)
+            digest = model.identity.digest(turns, schema, place, op.ordinal)
+            request = Request(turns, schema, digest, op.contract, count)
             try:
-                answer, sent = await self._answer(op, model, request, place, reask, digest)
+                answer, sent = await self._answer(op, model, request, place, reask)
             except RowFailed as failed:
                 failed.calls = ()
                 self._tell(*asked, failed=failed)
@@ -196,9 +197,9 @@ class Asker:
         request: Request,
         place: Place,
         reask: int,
-        digest: bytes,
     ) -> tuple[StoredAnswer, bool]:
         """The answer, and whether it was sent for."""
+        digest = request.key
         known = self._journal.seen(digest)
         while digest in self._flying:
             flying = self._flying[digest] = self._flying[digest] or Future()
@@ -214,7 +215,7 @@ class Asker:
             answer = await self._stored(digest) if known else None
             sent = answer is None
             if answer is None:
-                answer = await self._send(op, model, request, place, reask, digest)
+                answer = await self._send(op, model, request, place, reask)
             else:
                 model.counts.from_store += 1
         except BaseException as error:
@@ -244,12 +245,9 @@ class Asker:
         request: Request,
         place: Place,
         reask: int,
-        digest: bytes,
     ) -> StoredAnswer:
         backend = await model.open()
-        answer = await backend.complete(
-            Request(request.messages, request.schema, digest, request.contract, request.count)
-        )
+        answer = await backend.complete(request)
         name = answer.backend or op.backend  # another one may have answered in its place
         counts = self._models[name].counts
         counts.sent += 1
@@ -257,10 +255,9 @@ class Asker:
         counts.input_tokens += answer.input_tokens or 0
         counts.output_tokens += answer.output_tokens or 0
         stored = StoredAnswer(answer.text, answer.model, answer.finish_reason)
-        messages = [{"role": m.role, "content": m.content} for m in request.messages]
         self._journal.call(
             Call(
-                digest=digest,
+                digest=request.key,
                 run_id=self._journal.run_id,
                 table_name=place.table,
                 row_key=place.row_key,
@@ -269,7 +266,7 @@ class Asker:
                 index=place.index,
                 backend=name,
                 model=answer.model,
-                request=msgspec.json.encode(messages).decode(),
+                request=msgspec.json.encode(request.messages).decode(),
                 answer=answer.text,
                 reasoning=answer.reasoning,
                 finish_reason=answer.finish_reason,

@@ -91,6 +91,7 @@ class TableRun:
         self._tools = tools
         self._progress = progress
         self._staged, self._gone = staged_fields(table), gone_fields(table)
+        self._outputs = {output.name: output.value for output in table.outputs}
         self._segments = segments(table.ops)
         self._limits = [
             part.gates[id(op)]
@@ -220,7 +221,7 @@ class TableRun:
     async def _values(self, scope: Scope) -> list[Any]:
         """The columns of a row that came to its end."""
         await scope.settled(around=True)
-        return [await scope.value(output.value) for output in self._table.outputs]
+        return [*(await scope.values(self._outputs)).values()]
 
     def _keep(self, row: _Row, status: str, values: list[Any], failed: RowFailed | None) -> None:
         """Put into the journal what is known of a row now that it ended."""

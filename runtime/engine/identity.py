@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from synthc.compiler import plan
-from synthc.runtime.backends.protocol import Request
+from synthc.runtime.backends.protocol import Message
 from synthc.runtime.engine.scope import Place
 
 _encoder = msgspec.json.Encoder(order="deterministic")
@@ -27,11 +28,17 @@ class Identity:
         self._samples = backend.sampling.temperature != 0
         self._seed = seed
 
-    def digest(self, request: Request, place: Place, ordinal: int) -> bytes:
+    def digest(
+        self,
+        messages: Sequence[Message],
+        schema: dict[str, Any] | None,
+        place: Place,
+        ordinal: int,
+    ) -> bytes:
         """16 bytes (BLAKE2b) that stand for the call."""
-        messages = [(message.role, message.content) for message in request.messages]
+        said = [(message.role, message.content) for message in messages]
         hashed = hashlib.blake2b(self._backend, digest_size=16)
-        hashed.update(_encoder.encode((messages, request.schema, self._where(place, ordinal))))
+        hashed.update(_encoder.encode((said, schema, self._where(place, ordinal))))
         return hashed.digest()
 
     def _where(self, place: Place, ordinal: int) -> tuple[Any, ...]:

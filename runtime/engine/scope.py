@@ -48,6 +48,13 @@ class Scope(Struct, eq=False):
 
     async def slot(self, name: str) -> Any:
         """The value of a slot, when it is there. Raises RunError where nothing makes it."""
+        value = self._held(name)
+        if isinstance(value, asyncio.Task):
+            await asyncio.shield(value)
+            value = self._held(name)
+        return value
+
+    def _held(self, name: str) -> Any:
         scope = self
         while name not in scope.slots:
             if scope.outer is None:  # a plan can be edited by hand
@@ -56,11 +63,7 @@ class Scope(Struct, eq=False):
                     hint="compile the spec again",
                 )
             scope = scope.outer
-        value = scope.slots[name]
-        if isinstance(value, asyncio.Task):
-            await asyncio.shield(value)
-            value = scope.slots[name]
-        return value
+        return scope.slots[name]
 
     async def value(self, ref: Ref) -> Any:
         """The value of a slot, or of a struct put together from slots."""
@@ -70,10 +73,14 @@ class Scope(Struct, eq=False):
 
     async def values(self, reads: Mapping[str, Ref]) -> dict[str, Any]:
         """The values that an operation reads, by the names it has for them."""
-        return {
-            name: await (self.slot(ref) if isinstance(ref, str) else self.value(ref))
-            for name, ref in reads.items()
-        }
+        found: dict[str, Any] = {}
+        for name, ref in reads.items():
+            # Most are there, and to await each of them all the same takes time.
+            if isinstance(ref, str) and not isinstance(held := self._held(ref), asyncio.Task):
+                found[name] = held
+            else:
+                found[name] = await self.value(ref)
+        return found
 
     def start(self, work: Coroutine[Any, Any, None], writes: frozenset[str]) -> None:
         """Let something go on by itself that writes slots: what comes next does not need them yet."""

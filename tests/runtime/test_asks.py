@@ -14,7 +14,7 @@ from bench.faults import FAULTS, Fault
 from bench.server import serving
 from synthc.compiler import plan, types
 from synthc.compiler.types import Field, Type
-from synthc.runtime.backends.protocol import Message, Request
+from synthc.runtime.backends.protocol import Message
 from synthc.runtime.engine.identity import Identity
 from synthc.runtime.engine.scope import Place
 from synthc.runtime.errors import RunError
@@ -279,14 +279,14 @@ def test_a_dialogue_is_a_loop_over_a_conversation(tmp_path: Path) -> None:
 
 def test_a_call_outside_of_loops_has_the_identity_it_always_had() -> None:
     """What was paid for in an older database is found again."""
-    request = Request((Message("user", "x"),))
+    asked = (Message("user", "x"),)
     sampling, sure = backend(), backend(sampling=plan.Sampling(temperature=0))
     key = Place("t", "k")
     identity = Identity(sampling, "m", 42)
-    assert identity.digest(request, key, 0).hex() == OLD
+    assert identity.digest(asked, None, key, 0).hex() == OLD
     places = [key, Place("t", "k", (1,)), Place("t", "k", (1, 1)), Place("t", "k", (), 0)]
-    assert len({identity.digest(request, place, 0) for place in places}) == 4
-    assert len({Identity(sure, "m", 42).digest(request, place, 0) for place in places}) == 1
+    assert len({identity.digest(asked, None, place, 0) for place in places}) == 4
+    assert len({Identity(sure, "m", 42).digest(asked, None, place, 0) for place in places}) == 1
 
 
 OLD = "6c797971a5c47954070aa7881b2cfc92"
