@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -113,11 +113,7 @@ class Source:
         return self._rows(f'hash("{KEY}") % {step} = 0')
 
     def _rows(self, where: str) -> list[SourceRow]:
-        page = self._connection.sql(
-            f'SELECT * FROM {self._name} WHERE {where} ORDER BY "{ORDINAL}"'
-        ).to_arrow_table()
-        # Through Arrow, as all values go: DuckDB's own way wants pytz for a time with its zone.
-        rows = zip(*(column.to_pylist() for column in page.columns), strict=True)
+        rows = self._cells(f'SELECT * FROM {self._name} WHERE {where} ORDER BY "{ORDINAL}"')
         names = [field.name for field in self._fields]
         json_types: dict[str, Type] = {
             field.name: field.type for field in self._fields if arrow.has_json(field.type)
@@ -129,6 +125,14 @@ class Source:
                 values[name] = arrow.from_cell(values[name], type_)
             found.append(SourceRow(ordinal, key, values))
         return found
+
+    def _cells(self, query: str) -> Iterable[tuple[Any, ...]]:
+        page = self._connection.sql(query)
+        if all(_is_plain(field.type) for field in self._fields):
+            return page.fetchall()  # the first request need not wait until pyarrow is loaded
+        # Through Arrow, as all other values go: DuckDB's own way wants pytz for a time with its zone.
+        columns = page.to_arrow_table().columns
+        return zip(*(column.to_pylist() for column in columns), strict=True)
 
     def drop(self) -> None:
         """Forget the rows."""
@@ -281,6 +285,10 @@ def _fields(source: plan.Source, parent: plan.Table | None) -> tuple[Field, ...]
             return ()
         case _:
             assert_never(source)
+
+
+def _is_plain(type_: Type) -> bool:
+    return isinstance(types.required(type_), types.Text | types.Int | types.Float | types.Bool)
 
 
 def _has_floats(type_: Type) -> bool:
