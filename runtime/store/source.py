@@ -1,11 +1,11 @@
-"""Where a table's rows come from: laid down once as (ordinal, key, columns), then read in pages."""
+"""Where a table's rows come from: laid down once as (key, columns) in order, then read in pages."""
 
 from __future__ import annotations
 
 import glob
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -17,13 +17,10 @@ from synthc.compiler import plan, types
 from synthc.compiler.types import Field, Type
 from synthc.runtime.errors import RunError
 from synthc.runtime.store import arrow
-from synthc.runtime.store.store import KEY, ORDINAL, POSITION, first, is_query, keyed
+from synthc.runtime.store.store import KEY, first, is_query, keyed
 
 PAGE = 2_048
 """Rows that are in memory at once while a source is read."""
-
-# What stands beside the columns of a spec while their rows are given keys.
-_PLACE, _NTH, _DIGEST = '"·place"', '"·nth"', '"·digest"'
 
 
 class SourceRow(Struct, frozen=True, gc=False):
@@ -106,14 +103,14 @@ class Source:
 
     def page(self, start: int) -> list[SourceRow]:
         """The rows from an ordinal on, `PAGE` of them at most, in order."""
-        return self._rows(f'"{ORDINAL}" >= {start} AND "{ORDINAL}" < {start + PAGE}')
+        return self._rows(f"rowid >= {start} AND rowid < {start + PAGE}")
 
     def part(self, step: int) -> list[SourceRow]:
         """About one row in `step`, in order: by their keys, since what is in rows may come in turns."""
         return self._rows(f'hash("{KEY}") % {step} = 0')
 
     def _rows(self, where: str) -> list[SourceRow]:
-        rows = self._cells(f'SELECT * FROM {self._name} WHERE {where} ORDER BY "{ORDINAL}"')
+        rows = self._cells(f"SELECT rowid, * FROM {self._name} WHERE {where} ORDER BY rowid")
         names = [field.name for field in self._fields]
         json_types: dict[str, Type] = {
             field.name: field.type for field in self._fields if arrow.has_json(field.type)
@@ -141,83 +138,84 @@ class Source:
     def _lay_down(
         self, source: plan.Source, parent: plan.Table | None, base: Path, limit: int | None
     ) -> None:
-        execute = self._connection.execute
         limited = "" if limit is None else f" LIMIT {limit}"
-        make = f"CREATE OR REPLACE TEMP TABLE {self._name} AS"
-        columns = "".join(f", {types.quote(f.name)}" for f in self._fields)
+        columns = ", ".join(types.quote(f.name) for f in self._fields)
         casts = ", ".join(
             f"CAST({types.quote(f.name)} AS {types.sql(f.type)}) AS {types.quote(f.name)}"
             for f in self._fields
         )
         match source:
             case plan.Rows(_, count):
-                execute(
-                    f'{make} SELECT range AS "{ORDINAL}", CAST(range + 1 AS VARCHAR) AS "{KEY}"'
-                    f" FROM range({count}){limited}"
-                )
+                self._make(f"CAST(range + 1 AS VARCHAR) FROM range({count}){limited}")
             case plan.From():
                 assert parent is not None
-                rows = f'SELECT "{POSITION}" AS "{ORDINAL}", "{KEY}"{columns} {keyed(parent)}'
-                execute(f"{make} {rows}{limited}")
+                of_parent = ", ".join(filter(None, (f'"{KEY}"', columns)))
+                self._make(f"{of_parent} {keyed(parent)}{limited}")
             case plan.Files():
-                self._lay_down_files(make, names_of(source, base)[:limit])
+                # Its path is a file's key, and each of its columns holds it too.
+                names = ", ".join(["name"] * (1 + len(self._fields)))
+                found = names_of(source, base)[:limit]
+                self._make(f"{names} FROM (SELECT unnest($names) AS name)", {"names": found})
             case plan.Read(_, path, fields, key):
                 files = [str(file) for file in files_of(source, base)]
                 reading = plan.reading(path, files, fields)
-                execute(f"{make} SELECT {casts} FROM {reading}{limited}")
+                made = self._key(key, self._fields)
+                self._make(f"{made}, {columns} FROM (SELECT {casts} FROM {reading}{limited})")
                 self._check_columns(source, files)
-                self._key(key, _PLACE, exclude_floats=False)
+                self._tell_apart(key, "rowid")
             case plan.Query(_, sql, _, _, key, ordered):
                 if not is_query(self._connection, sql):  # a plan can be edited by hand
                     raise RunError("this is no single query", span=source.span)
-                execute(f"{make} SELECT {casts} FROM ({sql}\n)")
-                order = types.quote(key) if key else f'"{KEY}"'
-                self._key(key, _PLACE if ordered else order, exclude_floats=True)
+                # It gives its rows in any order: which of equals is the first, the floats decide.
+                floats = [f for f in self._fields if key is None and _has_floats(f.type)]
+                made = self._key(key, [f for f in self._fields if f not in floats])
+                ties = [types.quote(f.name) for f in floats]
+                by = [types.quote(key)] if key else [f'"{KEY}"', *ties]
+                order = "" if ordered else f" ORDER BY {', '.join(by)}"
+                self._make(f"{made}, {columns} FROM (SELECT {casts} FROM ({sql}\n))", order=order)
+                self._tell_apart(key, ", ".join([*ties, "rowid"]))
                 if limit is not None:  # of the rows in their order, which only now is known
-                    execute(f'DELETE FROM {self._name} WHERE "{ORDINAL}" >= {limit}')
+                    self._connection.execute(f"DELETE FROM {self._name} WHERE rowid >= {limit}")
             case _:
                 assert_never(source)
 
-    def _key(self, key: str | None, order: str, *, exclude_floats: bool) -> None:
-        """Give each row its ordinal and its key: the declared column, or a digest and an occurrence."""
-        columns = "".join(f", {types.quote(f.name)}" for f in self._fields)
-        if key is None:
-            hashed = [f for f in self._fields if not (exclude_floats and _has_floats(f.type))]
-            struct = ", ".join(f"{types.quote(f.name)} := {types.quote(f.name)}" for f in hashed)
-            value = f"md5(CAST(to_json(struct_pack({struct})) AS VARCHAR))" if hashed else "'row'"
-            # A query gives its rows in any order: which of equals is the first, the floats decide.
-            floats = [types.quote(f.name) for f in self._fields if f not in hashed]
-            ties = ", ".join([*floats, _PLACE])
-        else:
-            value, ties = f"CAST({types.quote(key)} AS VARCHAR)", _PLACE
+    def _make(self, select: str, values: Mapping[str, Any] | None = None, order: str = "") -> None:
+        """Lay down what a query selects: the key, and the columns. A row's ordinal is its rowid."""
+        columns = ", ".join([f'"{KEY}"', *(types.quote(f.name) for f in self._fields)])
         self._connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {self._name} AS"
-            f" WITH digests AS (SELECT rowid AS {_PLACE}, {value} AS {_DIGEST}{columns} FROM {self._name}),"
-            f" counted AS (SELECT *, row_number() OVER (PARTITION BY {_DIGEST} ORDER BY {ties}) AS {_NTH}"
-            " FROM digests),"
-            f" keyed AS (SELECT *, CASE {_NTH} WHEN 1 THEN {_DIGEST} ELSE {_DIGEST} || '#' || {_NTH} END"
-            f' AS "{KEY}" FROM counted)'
-            f' SELECT row_number() OVER (ORDER BY {order}) - 1 AS "{ORDINAL}", "{KEY}"{columns}, {_NTH}'
-            f' FROM keyed ORDER BY "{ORDINAL}"'
+            f" SELECT * FROM (SELECT {select}) AS made({columns}){order}",
+            values,
+        )
+
+    def _key(self, key: str | None, fields: Sequence[Field]) -> str:
+        """The key of a row as SQL: the declared column, or a digest of the fields."""
+        if key is not None:
+            return f"CAST({types.quote(key)} AS VARCHAR)"
+        struct = ", ".join(f"{types.quote(f.name)} := {types.quote(f.name)}" for f in fields)
+        return f"md5(CAST(to_json(struct_pack({struct})) AS VARCHAR))" if fields else "'row'"
+
+    def _tell_apart(self, key: str | None, ties: str) -> None:
+        """Number the keys of equal rows from the second one on; a declared key must not need it."""
+        # Few are equal, as a rule: hashes find those without all rows in memory at once.
+        equals = (
+            f'SELECT rowid AS "·place", row_number() OVER (PARTITION BY "{KEY}" ORDER BY {ties}) AS "·nth"'
+            f' FROM {self._name} WHERE hash("{KEY}") IN'
+            f' (SELECT hash("{KEY}") FROM {self._name} GROUP BY ALL HAVING count(*) > 1)'
         )
         if key is not None:
-            self._check_key(key)
-        self._connection.execute(f"ALTER TABLE {self._name} DROP COLUMN {_NTH}")
-
-    def _lay_down_files(self, make: str, names: list[str]) -> None:
-        """A row for each file, its path its key: each of its columns holds it too."""
-        columns = "".join(f", name AS {types.quote(f.name)}" for f in self._fields)
+            self._check_key(key, equals)
+            return
         self._connection.execute(
-            f'{make} SELECT ordinal AS "{ORDINAL}", name AS "{KEY}"{columns} FROM'
-            " (SELECT unnest($names) AS name, unnest(range(len($names))) AS ordinal)",
-            {"names": names},
+            f"""UPDATE {self._name} SET "{KEY}" = "{KEY}" || '#' || "·nth\""""
+            f' FROM ({equals}) WHERE {self._name}.rowid = "·place" AND "·nth" > 1'
         )
 
-    def _check_key(self, key: str) -> None:
+    def _check_key(self, key: str, equals: str) -> None:
         wrong = first(
             self._connection,
-            f"SELECT {types.quote(key)} FROM {self._name}"
-            f' WHERE {_NTH} > 1 OR {types.quote(key)} IS NULL ORDER BY "{ORDINAL}" LIMIT 1',
+            f"SELECT {types.quote(key)} FROM {self._name} WHERE {types.quote(key)} IS NULL"
+            f' OR rowid IN (SELECT "·place" FROM ({equals}) WHERE "·nth" > 1) ORDER BY rowid LIMIT 1',
         )
         if wrong is None:
             return
