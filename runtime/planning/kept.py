@@ -14,6 +14,7 @@ from synthc.compiler import plan
 from synthc.compiler.types import Field
 from synthc.runtime.store import arrow, schema
 from synthc.runtime.store.store import (
+    STAGING,
     Counts,
     StoredAnswer,
     check_format,
@@ -80,6 +81,7 @@ class Kept:
                 execute(schema.create())
                 execute("USE memory")
             execute(schema.create())
+            execute(f"ATTACH ':memory:' AS {STAGING}")
             execute("SET enable_progress_bar = false")
             execute("SET allowed_paths = ?", [[str(file) for file in readable]])
             execute("SET enable_external_access = false")

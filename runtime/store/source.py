@@ -17,7 +17,7 @@ from synthc.compiler import plan, types
 from synthc.compiler.types import Field, Type
 from synthc.runtime.errors import RunError
 from synthc.runtime.store import arrow
-from synthc.runtime.store.store import KEY, first, is_query, keyed
+from synthc.runtime.store.store import KEY, STAGING, first, is_query, keyed
 
 PAGE = 2_048
 """Rows that are in memory at once while a source is read."""
@@ -87,7 +87,7 @@ class Source:
         limit: int | None,
     ) -> None:
         self._connection = connection
-        self._name = f"source_{number}"
+        self._name = f"{STAGING}.source_{number}"
         self._fields = _fields(source, parent)
         self._span = source.span
         try:
@@ -183,7 +183,7 @@ class Source:
         """Lay down what a query selects: the key, and the columns. A row's ordinal is its rowid."""
         columns = ", ".join([f'"{KEY}"', *(types.quote(f.name) for f in self._fields)])
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {self._name} AS"
+            f"CREATE OR REPLACE TABLE {self._name} AS"
             f" SELECT * FROM (SELECT {select}) AS made({columns}){order}",
             values,
         )

@@ -31,18 +31,22 @@ ORDINAL, POSITION, KEY = "·ordinal", "·position", "·key"
 """What stands beside the columns of a spec, which have no such names."""
 
 
-_STAGING = '"·staging"'
-"""Tables that are being made stand in memory, where cursors see them too: TEMP is of one connection."""
+_PART = 122_880
+"""Rows that are put in their order at once: as many as DuckDB writes in one piece."""
+
+STAGING = '"·staging"'
+"""Sources, and tables that are being made, stand in memory, where cursors see them: TEMP is of one
+connection. A checkpoint makes them small."""
 
 
 def staged(number: int) -> str:
     """Where the rows come together of the table that was begun by the number."""
-    return f"{_STAGING}.rows_{number}"
+    return f"{STAGING}.rows_{number}"
 
 
 def gone(number: int) -> str:
     """Where it is noted of that table's rows that ended otherwise what became of them."""
-    return f"{_STAGING}.gone_{number}"
+    return f"{STAGING}.gone_{number}"
 
 
 def stored(table: plan.Table) -> str:
@@ -123,7 +127,7 @@ class Store:
             # What is not checkpointed lives in memory. More often would stall commits more often.
             self._connection.execute("SET wal_autocheckpoint = '16MB'")
             self._connection.execute("SET enable_progress_bar = false")
-            self._connection.execute(f"ATTACH ':memory:' AS {_STAGING}")
+            self._connection.execute(f"ATTACH ':memory:' AS {STAGING} (COMPRESS)")
             self._connection.execute("SET allowed_paths = ?", [[str(file) for file in readable]])
             self._connection.execute("SET enable_external_access = false")
             self._connection.execute("SET lock_configuration = true")
@@ -230,6 +234,11 @@ class Store:
         self._connection.execute(f"INSERT INTO {target} BY NAME SELECT * FROM synth_batch")
         self._connection.unregister("synth_batch")
 
+    def compress(self) -> None:
+        """Make small what is staged by now. Between transactions."""
+        with contextlib.suppress(duckdb.TransactionException):  # it is being read: another time
+            self._connection.execute(f"CHECKPOINT {STAGING}")
+
     def publish(
         self, number: int, table: plan.Table, fingerprint: str, status: str, counts: Counts
     ) -> None:
@@ -264,22 +273,32 @@ class Store:
         self._connection.execute(f"DROP TABLE {gone(number)}")
 
     def _put_in_place(self, number: int, table: plan.Table) -> None:
-        columns = ", ".join(types.quote(output.name) for output in table.outputs)
-        # Rows that were forked have no number of their own: they are counted.
-        ordinal = "row_number() OVER (ORDER BY ordinal) - 1" if _forks(table) else "ordinal"
-        self._connection.execute(
-            f"CREATE OR REPLACE TABLE {stored(table)} AS"
-            f' SELECT {columns} FROM {staged(number)} ORDER BY "{ORDINAL}"'
+        """In parts: to sort the rows of a large table all at once takes them into memory once more."""
+        execute = self._connection.execute
+        fields = [Field(output.name, output.type) for output in table.outputs]
+        columns = ", ".join(types.quote(field.name) for field in fields)
+        execute(f"CREATE OR REPLACE TABLE {stored(table)} ({schema.columns(fields)})")
+        execute("DELETE FROM synth.rows WHERE table_name = ?", [table.name])
+        ended = (
+            f"""(SELECT "{ORDINAL}", "{KEY}", 'kept' AS status FROM {staged(number)}"""
+            f" UNION ALL FROM {gone(number)})"
         )
-        self._connection.execute("DELETE FROM synth.rows WHERE table_name = ?", [table.name])
-        self._connection.execute(
-            f'WITH ended AS (SELECT "{ORDINAL}" AS ordinal, "{KEY}" AS row_key, \'kept\' AS status'
-            f" FROM {staged(number)} UNION ALL FROM {gone(number)})"
-            f" INSERT INTO synth.rows SELECT ?, row_key, {ordinal}, CASE WHEN status = 'kept' THEN"
-            " row_number() OVER (PARTITION BY status = 'kept' ORDER BY ordinal) - 1 END, status"
-            " FROM ended ORDER BY ordinal",
-            [table.name],
-        )
+        at = f'"{ORDINAL}"[1]' if _forks(table) else f'"{ORDINAL}"'
+        last = first(self._connection, f"SELECT max({at}) FROM {ended}")
+        rows = kept = 0
+        for start in range(0, 1 + (last[0] if last and last[0] is not None else -1), _PART):
+            part = f'WHERE {at} >= {start} AND {at} < {start + _PART} ORDER BY "{ORDINAL}"'
+            # Rows that were forked have no number of their own: they are counted.
+            counted = f'{rows} + row_number() OVER (ORDER BY "{ORDINAL}") - 1'
+            position = f"{kept} + row_number() OVER (PARTITION BY status = 'kept' ORDER BY \"{ORDINAL}\") - 1"
+            execute(f"INSERT INTO {stored(table)} SELECT {columns} FROM {staged(number)} {part}")
+            kept += self._connection.fetchall()[0][0]
+            execute(
+                f'INSERT INTO synth.rows SELECT ?, "{KEY}", {counted if _forks(table) else at},'
+                f" CASE WHEN status = 'kept' THEN {position} END, status FROM {ended} {part}",
+                [table.name],
+            )
+            rows += self._connection.fetchall()[0][0]
 
     def show_staged(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Let a cursor see the rows so far of tables that are being made, where no complete one stands.
