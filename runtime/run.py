@@ -187,7 +187,7 @@ async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -
             asker = Asker(journal, models.asked, prompts, watcher.asked if watcher else None)
             at_once = {backend.name: backend.concurrency for backend in plan_.backends}
             dropped = watcher.dropped if watcher else None
-            embed = functools.partial(models.embed, calls=journal)
+            embed = functools.partial(models.embed, journal=journal)
             tools = Tools(journal, asker, row_sql, prompts, draws, embed, at_once, dropped)
             await _make_tables(plan_, options, report, tools, marks)
             if options.limit is None:

@@ -6,8 +6,12 @@ The fields of each are the columns of its table (`schema.py`), in the same order
 from __future__ import annotations
 
 import datetime
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Call(Struct, frozen=True, kw_only=True, gc=False):
@@ -37,6 +41,15 @@ class Call(Struct, frozen=True, kw_only=True, gc=False):
     attempts: int
     reask: int = 0
     answered_at: datetime.datetime
+
+
+class Vector(Struct, frozen=True, kw_only=True):
+    """What an embedder on this machine made of a text: float32 of shape (dimensions,)."""
+
+    digest: bytes
+    run_id: int
+    embedder: str
+    vector: np.ndarray
 
 
 class Failure(Struct, frozen=True, kw_only=True):
