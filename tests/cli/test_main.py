@@ -26,9 +26,11 @@ HEAVY = {"duckdb", "lark", "jinja2", "pyarrow", "numpy", "onnxruntime", "rich"} 
 def modules_after(arguments: list[str], folder: Path, **env: str) -> set[str]:
     """The modules that a command imported."""
     code = (
-        "import sys, atexit\n"
-        "atexit.register(lambda: open('modules', 'w').write('\\n'.join(sys.modules)))\n"
-        "from synthc.cli.main import main\nmain()"
+        "import sys\n"
+        "from synthc.cli.main import ended\n"
+        "status = ended()\n"
+        "open('modules', 'w').write('\\n'.join(sys.modules))\n"
+        "sys.exit(status)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
