@@ -56,6 +56,7 @@ def check(
     `given` holds the parameters of the command line, `base` is the folder that paths start from.
     """
     found: list[Problem] = []
+    told: set[tuple[object, ...]] = set()
     # A name that stood in a declaration that could not be read may well be declared there.
     broken = set(spec.broken)
 
@@ -70,10 +71,11 @@ def check(
             case _:
                 follows = False
         # A setting that two backends share is wrong once.
-        told = any(_same(problem, other) for other in found)
+        same = problem.code, problem.span, getattr(problem, "name", None)
         # What a file that is used leaves unused is no concern of its user's.
         theirs = problem.severity == "warning" and problem.span.file != spec.file
-        if not follows and not told and not theirs:
+        if not follows and same not in told and not theirs:
+            told.add(same)
             found.append(problem)
 
     expanded = expand(spec, report)
@@ -81,11 +83,6 @@ def check(
     checked = _check(expanded, given, base, report)
     sound = not any(problem.severity == "error" for problem in found)
     return (checked if sound else None), found
-
-
-def _same(one: Problem, other: Problem) -> bool:
-    names = getattr(one, "name", None), getattr(other, "name", None)
-    return one.code == other.code and one.span == other.span and names[0] == names[1]
 
 
 def _check(
