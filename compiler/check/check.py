@@ -323,7 +323,19 @@ def _check_exports(exports: list[ast.Export], known: tuple[str, ...], report: Re
                     span=node.table.span, kind="table", name=node.table.text, known=known
                 )
             )
-        if Path(node.path.text).suffix not in formats:
+        if "://" in node.path.text:
+            name = node.path.text.rstrip("/").rsplit("/", maxsplit=1)[-1]
+            name = name if Path(name).suffix in formats else f"{node.table.text}.parquet"
+            report(
+                problems.BadValue(
+                    span=node.path.span,
+                    what="the file of an export",
+                    wanted="a path on this machine",
+                    found="an address",
+                    advice=f'write it here, `"{name}"`, and copy it there when the run is done',
+                )
+            )
+        elif Path(node.path.text).suffix not in formats:
             report(problems.UnknownFormat(span=node.path.span, path=node.path.text, known=formats))
         if node.path.text in paths:
             report(
