@@ -40,8 +40,9 @@ _WHOLE = (types.Text, types.Int, types.Float, types.Bool, types.Choice, types.Im
 """The types of what has no parts and is no list."""
 
 _SAME = ("sort", "reverse", "unique", "list", "default", "d", "select", "reject")
-_SAME += ("selectattr", "rejectattr", "trim", "upper", "lower", "title", "capitalize")
-"""Filters that give what they are given, in another order or form."""
+_TEXTS = ("trim", "upper", "lower", "title", "capitalize")
+_SAME += ("selectattr", "rejectattr", *_TEXTS)
+"""Filters that give what they are given, in another order or form; of numbers some make text."""
 
 _METHODS = (
     (types.Text | types.Image | types.Audio | types.Choice, str),
@@ -225,6 +226,10 @@ class _Visitor:
             case nodes.And():
                 self.expression(node.left, local, safe, printed=printed)
                 self.expression(node.right, local, safe | _asked(node.left), printed=printed)
+            case nodes.Add() | nodes.Sub() | nodes.Div() | nodes.FloorDiv() | nodes.Pow():
+                self.reckoned(node, local)
+                for child in (node.left, node.right):
+                    self.expression(child, local, safe, printed=printed)
             case nodes.Compare() | nodes.Not():
                 for child in node.iter_child_nodes():
                     self.expression(child, local, safe)
@@ -381,6 +386,46 @@ class _Visitor:
                 expected="a list",
                 found=types.name(found),
                 advice=advice,
+            )
+        )
+
+    def kind(self, node: nodes.Node, local: _Local) -> type | None:
+        """Whether an expression is surely text (str) or a number (float)."""
+        match node:
+            case nodes.Const(value=str()):
+                return str
+            case nodes.Const(value=int() | float()):
+                return float
+            case nodes.Filter() if node.name in _TEXTS:
+                return str
+            case _:
+                pass
+        match self.type_of(node, local):
+            case types.Text():
+                return str
+            case types.Int() | types.Float() | types.Bool():
+                return float
+            case types.Choice(values):
+                return str if isinstance(values[0], str) else float
+            case _:
+                return None
+
+    def reckoned(self, node: nodes.BinExpr, local: _Local) -> None:
+        """Report a text that is reckoned with, or that a number is added to."""
+        kinds = [self.kind(side, local) for side in (node.left, node.right)]
+        if str not in kinds or (isinstance(node, nodes.Add) and float not in kinds):
+            return
+        side = node.left if kinds[0] is str else node.right
+        name = _written(side)
+        start = _start(side)
+        length = len(name) if self.template.text.startswith(name, start) else 1
+        self.problem(
+            problems.WrongType(
+                span=self.template.at(start, length),
+                what=f"each side of `{node.operator}` here",
+                expected="a number",
+                found="text",
+                advice="texts are joined by `~`; a text of digits becomes a number by `| int`",
             )
         )
 
