@@ -51,6 +51,8 @@ def check_step(scope: Scope, node: ast.Step | ast.SqlStep) -> typed.Step | None:
 
 def _no_step(scope: Scope, node: ast.Call, callee: str) -> None:
     scope.columns_known = False
+    if callee in scope.known.tables and scope.known.tables[callee] is None:
+        return  # it may be one that was meant as a task
     if callee in SOURCES:
         form = f"table {scope.table} = {FORMS[callee]}"
         scope.report(problems.WrongCall(span=node.span, callee=callee, form=form))

@@ -638,12 +638,17 @@ class WrongCall(Problem, frozen=True):
     code = "S0309"
     callee: str
     form: str
+    names: tuple[str, ...] = ()
+    advice: str | None = None
 
     def message(self) -> str:
         return f"`{self.callee}` is not used like this"
 
+    def label(self) -> str:
+        return f"for which of these: {listed(self.names)}" if self.names else ""
+
     def help(self) -> str | None:
-        return f"write `{self.form}`"
+        return f"write `{self.form}`{self.advice or ''}"
 
 
 class SaidTwice(Problem, frozen=True):
