@@ -353,6 +353,12 @@ def _habit(found: str, before: str) -> str | None:
         return "how many rows are wanted stands at the end: `LIMIT 10`"
     if re.search(r"\bJOIN\s+\w+(\s+(AS\s+)?\w+)?\s*$", before, re.IGNORECASE):
         return "a `JOIN` says which rows belong together: `JOIN t ON a.x = t.x`"
+    if last := re.search(r"(\w+)\s*$", before):
+        # Misspelt, a word of SQL is taken for a name, and only what follows it cannot be read.
+        word = last[1].upper()
+        for clause_ in _CLAUSES:
+            if word != clause_ and sorted(word) == sorted(clause_):
+                return f"did you mean `{clause_}` by `{last[1]}`?"
     return None
 
 
