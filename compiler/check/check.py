@@ -106,10 +106,12 @@ def _check(
     # In SQL names are the same whatever their case.
     folded = {name.lower(): name for name in by_kind["table"]}
     around = Known(known, dimensions, checked_tasks, checked_tables, folded)
+    in_order: list[typed.Table] = []
     for node in _in_order(by_kind["table"], folded, binder, report):
         table = tables.check_table(node, around, binder, report)
         checked_tables[node.name.text] = table
         if table:
+            in_order.append(table)
             binder.define(table.name, table.columns)
     expects = [_expect(node, around, binder, report) for node in by_kind["expect"].values()]
     exports = [node for node in spec.declarations if isinstance(node, ast.Export)]
@@ -127,7 +129,7 @@ def _check(
         tuple(e for e in embedders.values() if e),
         {name: found for name, found in sets.items() if found},
         {name: task for name, task in checked_tasks.items() if task},
-        tuple(t for t in checked_tables.values() if t),
+        tuple(in_order),
         tuple(e for e in expects if e),
         tuple(exports),
         tuple(t for t in checked_tests if t),

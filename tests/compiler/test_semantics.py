@@ -341,6 +341,19 @@ def test_parts_and_elements_that_are_not_there(template: str, code: str, place: 
     assert (problem.code, line[span.column - 1 : span.end_column - 1]) == (code, place)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_tables_may_stand_before_those_they_read(order: int) -> None:
+    tables = [
+        'table a = rows(3) |> select("1 AS x")',
+        'table b = a |> select("x + 1 AS y")',
+        'table c = sql "SELECT y FROM b"',
+    ]
+    found = compile_text("\n".join(tables[::order]), "t.synth", FOLDER)
+    assert found.problems == ()
+    assert found.plan
+    assert [table.name for table in found.plan.tables] == ["a", "b", "c"]
+
+
 LISTED = """
     backend b { url = "http://localhost"  model = "m" }
     task t {
