@@ -11,7 +11,7 @@ from synthc.compiler.check import guards, task_scope
 from synthc.compiler.check.files import Reader
 from synthc.compiler.check.sql import Binder
 from synthc.compiler.check.sql_problems import Surroundings
-from synthc.compiler.check.values import assignable, described
+from synthc.compiler.check.values import IMAGES, assignable, described
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
 from synthc.compiler.parse.words import FORMS
@@ -246,7 +246,9 @@ class Scope:
         known = types.required(found)
         advice = "convert it before, in a `select`"
         scalar = not isinstance(known, types.Record) and types.element(known) is None
-        if isinstance(types.required(wanted), types.Text) and scalar:
+        if types.has_image(wanted) and not types.has_image(found):
+            advice = IMAGES
+        elif isinstance(types.required(wanted), types.Text) and scalar:
             advice += ', as in `select("*, size::VARCHAR AS size_text")`'
         elif not isinstance(known, types.Other):
             advice = f"declare it as `{types.name(known)}`, or {advice}"

@@ -167,7 +167,9 @@ class Binder:
         if name.lower() not in self._unmade:
             return
         table, fields = self._unmade.pop(name.lower())
-        columns = ", ".join(f"{types.quote(f.name)} {types.sql(f.type)}" for f in fields)
+        columns = ", ".join(
+            f"{types.quote(f.name)} {types.sql(f.type, types.IMAGE_TAG)}" for f in fields
+        )
         # DuckDB has no table without columns: one that no spec can name stands in.
         columns = columns or '"·" INTEGER'
         self._connection.execute(f"CREATE OR REPLACE TABLE {types.quote(table)} ({columns})")

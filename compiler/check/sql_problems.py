@@ -254,6 +254,7 @@ def _struct_part(text: str, tree: list[Node], places: Places, around: Surroundin
 
 
 def _misfit(text: str, span: Span) -> Problem:
+    text = text.replace(types.IMAGE_TAG, "image")
     if found := re.match(r"Cannot compare values of type (.+?) and type (.+?) - an explicit", text):
         reason = f"`{_type(found[1])}` and `{_type(found[2])}` cannot be compared"
         return problems.SqlDoesNotFit(span=span, reason=reason, advice=_CONVERT)

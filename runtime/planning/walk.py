@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synthc.compiler import plan, types
-from synthc.runtime.backends.protocol import Request
+from synthc.runtime.backends.protocol import Content, Request
 from synthc.runtime.engine.asking import Asked, Asker, Filled, elements, questions
 from synthc.runtime.engine.batcher import Batcher
 from synthc.runtime.engine.chain import check, require
@@ -467,12 +467,12 @@ class Walk:
         if known:
             self._tools.sent[request.key] = sure or bool(before)
 
-    def _count(self, op: plan.Ask, texts: Sequence[str], *, sure: bool) -> None:
+    def _count(self, op: plan.Ask, contents: Sequence[Content], *, sure: bool) -> None:
         tally = self._tally(op)
         tokens = self._tools.likely(op, self._table.name).tokens
         tally.most += 1
         tally.least += sure
-        tally.input_tokens += sum(map(tokens.count, texts))
+        tally.input_tokens += sum(map(tokens.of, contents))
 
     def _stand_in(self, op: plan.Ask, row: Row, values: Mapping[str, Any]) -> tuple[Any, ...]:
         likely = self._tools.likely(op, self._table.name)
