@@ -21,7 +21,7 @@ from synthc.runtime.pictures import media_type, of_data_url
 from synthc.runtime.store.source import names_of
 
 LIMIT_MB = 20
-"""Larger ones are not sent: no vendor takes them."""
+"""Larger files are not sent: vendors take no larger ones, and many only smaller."""
 
 _SENT = "JPEG, PNG, GIF and WebP are sent"
 _OTHERS = {b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%PDF": "PDF"}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jinja2 import StrictUndefined, Template
+from jinja2.filters import do_default
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from msgspec import Struct
 
@@ -26,6 +27,7 @@ class Prompts:
         )
         self._sandbox.globals = {name: self._sandbox.globals[name] for name in _GLOBALS}
         del self._sandbox.filters["random"]
+        self._sandbox.filters |= dict.fromkeys(("default", "d"), _default)
         self._compiled: dict[str, Template] = {}
 
     def render(self, template: str, values: Mapping[str, Any]) -> str:
@@ -126,6 +128,11 @@ def _hold(value: Any, type_: Type, name: str, held: list[_Held]) -> Any:
             }
         case _:
             return value
+
+
+def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
+    """Jinja's filter, to which a null is as good as nothing."""
+    return default_value if value is None else do_default(value, default_value, boolean)
 
 
 def shown(value: Any) -> Any:
