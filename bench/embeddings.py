@@ -71,7 +71,7 @@ class Contest:
         run = measured([SYNTHC, "run", "texts.synth"], self._place)
         with duckdb.connect(str(self._place / "texts.duckdb"), read_only=True) as database:
             found = database.execute("SELECT embedding FROM texts ORDER BY id").fetchnumpy()
-        vectors = np.stack(found["embedding"])
+        vectors = np.array([*found["embedding"]])
         if vectors.shape != (self._count, DIMENSIONS):
             raise Failed(f"synthc gave vectors of shape {vectors.shape}")
         return run, vectors
