@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from synthc.runtime.engine.prompts import Prompts
 from synthc.runtime.engine.scope import Place
 from synthc.runtime.errors import RowFailed
 from synthc.runtime.store.records import Call
-from synthc.runtime.store.store import StoredAnswer, now
+from synthc.runtime.store.store import StoredAnswer
 
 
 @dataclass(slots=True)
@@ -285,7 +286,7 @@ class Asker:
                 latency_s=answer.latency_s,
                 attempts=answer.attempts,
                 reask=reask,
-                answered_at=now(),
+                answered_at=time.time_ns() // 1_000,
             ),
             stored,
         )

@@ -5,7 +5,6 @@ The fields of each are the columns of its table (`schema.py`), in the same order
 
 from __future__ import annotations
 
-import datetime
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -19,7 +18,7 @@ class Call(Struct, frozen=True, kw_only=True, gc=False):
 
     `rounds` says in which rounds of its loops it was made ("2", or "1.3" in a loop in a loop), `index`
     which of several it was, from 0. `reasoning` is what the model thought before it answered, if that
-    is told.
+    is told. `answered_at` is in microseconds since 1970, in UTC.
     """
 
     digest: bytes
@@ -40,7 +39,7 @@ class Call(Struct, frozen=True, kw_only=True, gc=False):
     latency_s: float
     attempts: int
     reask: int = 0
-    answered_at: datetime.datetime
+    answered_at: int
 
 
 class Vector(Struct, frozen=True, kw_only=True):
