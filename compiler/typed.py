@@ -311,13 +311,20 @@ class Select(Struct, frozen=True):
 
 
 class Embed(Struct, frozen=True):
-    """A vector of a text column."""
+    """A vector of a text column, or those of its `parts` (see plan.Embed)."""
 
     path: Path
     embedder: str
     dimensions: int
     column: str
     span: Span
+    parts: plan.Parts | None = None
+    spans: Path | None = None
+
+    @property
+    def type(self) -> Type:
+        """The type of the column."""
+        return plan.embedding(self.dimensions, self.parts)
 
 
 class Elements(Struct, frozen=True):

@@ -76,7 +76,7 @@ class TextEmbedder:
         longest = self.max_tokens * CHARACTERS_PER_TOKEN
         encodings = self._tokenizer.encode_batch_fast([text[:longest] for text in texts])
         for text, encoding in zip(texts, encodings, strict=True):
-            self.truncated += len(text) > longest or _is_truncated(encoding, self.max_tokens)
+            self.truncated += len(text) > longest or is_truncated(encoding, self.max_tokens)
         # An empty text has no token where the tokenizer adds none: one padding token stands for it.
         return [encoding.ids or [self._pad_id] for encoding in encodings]
 
@@ -132,7 +132,8 @@ def open_tokenizer(path: Path, max_tokens: int, *, lowercase: bool) -> Tokenizer
     return tokenizer
 
 
-def _is_truncated(encoding: Encoding, max_tokens: int) -> bool:
+def is_truncated(encoding: Encoding, max_tokens: int) -> bool:
+    """Whether a text had more tokens than it was given."""
     # Asking for what overflowed copies it, so only a full encoding is asked.
     return len(encoding.ids) == max_tokens and bool(encoding.overflowing)
 
@@ -148,9 +149,34 @@ def open_embedder(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> TextEmbedder:
-    """The embedder of a text model, fetched and exported where that was not done before.
+    """The embedder of a text model, with `open_graph`'s arguments. Raises RunError, as that does."""
+    graph = open_graph(
+        reference,
+        base=base,
+        dimensions=dimensions,
+        pooling=pooling,
+        normalize=normalize,
+        max_tokens=max_tokens,
+        cache=cache,
+        progress=progress,
+    )
+    return TextEmbedder(graph, max_tokens=max_tokens)
 
-    `pooling` is `mean`, `cls`, `last` or `max`; None leaves it, `normalize` and `max_tokens` to
+
+def open_graph(
+    reference: str,
+    *,
+    base: Path,
+    dimensions: int,
+    pooling: str | None,
+    normalize: bool | None,
+    max_tokens: int | None,
+    cache: Path | None,
+    progress: Progress | None,
+) -> Graph:
+    """The graph of a text model, fetched and exported where that was not done before.
+
+    `pooling` is `mean`, `cls`, `last`, `max` or `none`; None leaves it, `normalize` and `max_tokens` to
     the model's files. Raises RunError: the model cannot be had, is no text model, cannot be
     exported, or does not have `dimensions`.
     """
@@ -174,4 +200,4 @@ def open_embedder(
             f"`{reference}` reads {graph.position_limit} tokens of a text, not {max_tokens}",
             hint=f"write `max_tokens = {graph.position_limit}` or less",
         )
-    return TextEmbedder(graph, max_tokens=max_tokens)
+    return graph
