@@ -455,12 +455,18 @@ class Unnest(Struct, frozen=True, kw_only=True, tag="unnest"):
     writes: tuple[str, ...]
 
 
-class Dedup(Struct, frozen=True, kw_only=True, tag="dedup"):
-    """Keep the first row, in row order, of those with equal values."""
+class Dedup(Struct, frozen=True, kw_only=True, tag="dedup", omit_defaults=True):
+    """Keep the first row, in row order, of those with equal values.
+
+    With `similar`, above 0 and up to 1, keep each row whose vector, the one value read, has a lower
+    cosine similarity than that to the vector of every row kept before it. A vector that is null, or has
+    no direction, is similar to none.
+    """
 
     span: Span
     what: str
     reads: dict[str, Ref]
+    similar: float | None = None
 
 
 class Limit(Struct, frozen=True, kw_only=True, tag="limit", omit_defaults=True):

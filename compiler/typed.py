@@ -352,10 +352,11 @@ class Draw(Struct, frozen=True):
 
 
 class Dedup(Struct, frozen=True):
-    """The first row of those that are equal in these columns."""
+    """The first row of those that are equal in these columns, or `similar` in the one (see plan.Dedup)."""
 
     paths: tuple[Path, ...]
     span: Span
+    similar: float | None = None
 
 
 class Limit(Struct, frozen=True):

@@ -346,6 +346,14 @@ def _is_label(scope: Scope, path: typed.Path, value: ast.Path) -> bool:
 
 def _dedup(scope: Scope, node: ast.Step) -> typed.Dedup | None:
     paths: list[typed.Path] = []
+    match node.call.arguments:
+        case (
+            ast.Argument(None, ast.Path() as value),
+            ast.Argument(ast.Name("similar"), threshold),
+        ):
+            return _similar(scope, node, value, threshold)
+        case _:
+            pass
     for argument in node.call.arguments:
         if argument.name or argument.alias or not isinstance(argument.value, ast.Path):
             words = _words(node.call.arguments)
@@ -359,6 +367,49 @@ def _dedup(scope: Scope, node: ast.Step) -> typed.Dedup | None:
         scope.wrong("dedup", node.call.span)
         return None
     return typed.Dedup(tuple(paths), node.span)
+
+
+def _similar(
+    scope: Scope, node: ast.Step, column: ast.Path, threshold: ast.Value
+) -> typed.Dedup | None:
+    path = scope.path(column)
+    number: object = None
+    shown = described(threshold)
+    match threshold:
+        case ast.Literal(value):
+            number = value
+        case ast.ParameterValue(name, span):
+            constant = scope.constant(name, span)
+            if constant is None or constant[0] is None:
+                return None
+            number, shown = constant[0], f"`${name}` = {constant[0]}"
+        case _:
+            pass
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= 1:
+        scope.report(
+            problems.BadValue(
+                span=threshold.span,
+                what="`similar`, a cosine similarity,",
+                wanted="a number above 0, up to 1",
+                found=shown,
+            )
+        )
+        return None
+    if path is None:
+        return None
+    found = types.required(scope.type_of(path))
+    if not isinstance(found, types.Vector) and found != types.NULL:
+        scope.report(
+            problems.WrongType(
+                span=column.span,
+                what="what is compared by `similar`",
+                expected="a vector",
+                found=types.name(found),
+                advice="`embed` makes one of a text, and SQL of a list of numbers: `numbers::FLOAT[384]`",
+            )
+        )
+        return None
+    return typed.Dedup((path,), node.span, float(number))
 
 
 def _unnest(scope: Scope, node: ast.Step) -> typed.Unnest | None:

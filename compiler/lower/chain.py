@@ -143,9 +143,9 @@ class Chain:
                 self.select(step)
             case typed.Limit():
                 self.limit(step)
-            case typed.Dedup(paths, span):
+            case typed.Dedup(paths, span, similar):
                 reads = {".".join(path): self.resolve(path, span) for path in paths}
-                self.ops.append(plan.Dedup(span=span, what="dedup", reads=reads))
+                self.ops.append(plan.Dedup(span=span, what="dedup", reads=reads, similar=similar))
             case typed.Unnest():
                 self.unnest(step)
             case typed.Draw():
