@@ -198,8 +198,9 @@ def _embed(scope: Scope, node: ast.Step) -> typed.Embed | None:
             scope.report(problems.NotYet(span=argument.name.span, word="system"))
             return None
     match node.call.arguments:
-        case (ast.Argument(None, ast.Path() as value), *which) if all(a.name for a in which):
-            if len(which) > 1 or any(str(a.name and a.name.text) not in _WHICH for a in which):
+        case (ast.Argument(None, ast.Path() as value), *rest) if all(a.name for a in rest):
+            which = [(argument.name.text, argument.value) for argument in rest if argument.name]
+            if len(which) > 1 or (which and which[0][0] not in _WHICH):
                 forms = "` or `".join(f"embed({value}, {form})" for form in _WHICH.values())
                 scope.wrong("embed", node.call.span, forms)
                 return None
@@ -223,8 +224,8 @@ def _embed(scope: Scope, node: ast.Step) -> typed.Embed | None:
         )
         return None
     parts, spans = "tokens" if embedder.pooling == "none" else None, None
-    if which and which[0].name:
-        asked = _parts(scope, which[0].name.text, which[0].value, embedder)
+    if which:
+        asked = _parts(scope, *which[0], embedder)
         if asked is None:
             scope.columns_known = False
             return None
