@@ -14,6 +14,7 @@ from synthc.compiler import plan
 from synthc.runtime.backends.pace import PACE, Pace
 from synthc.runtime.backends.protocol import Backend
 from synthc.runtime.backends.settings import resolve
+from synthc.runtime.embedding.passages import Passage
 from synthc.runtime.engine.asking import AskCounts, Model
 from synthc.runtime.engine.batcher import Batcher
 from synthc.runtime.engine.chain import WINDOW
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from synthc.runtime.backends.budget import Budget
     from synthc.runtime.embedding.kept import KeptEmbedder
     from synthc.runtime.embedding.pipeline import TextEmbedder
+    from synthc.runtime.embedding.tokens import TokenEmbedder
     from synthc.runtime.store.journal import Journal
 
 
@@ -35,8 +37,8 @@ class StandIn(Protocol):
         """What answers for a backend of the plan."""
         ...
 
-    def vectors(self, texts: Sequence[str], dimensions: int) -> Sequence[Any]:
-        """Vectors of shape (dimensions,), float32, one a text."""
+    def vectors(self, texts: Sequence[str | Passage], dimensions: int) -> Sequence[Any]:
+        """Vectors of shape (dimensions,), float32, one a text; of a passage its parts with theirs."""
         ...
 
 
@@ -66,7 +68,7 @@ class LazyModels:
         self._embedders = {embedder.name: embedder for embedder in plan_.embedders}
         self._longest = max((b.sampling.max_tokens or 0 for b in plan_.backends), default=0)
         self._opening: dict[str, asyncio.Future[Any]] = {}
-        self._used: dict[str, tuple[TextEmbedder, KeptEmbedder]] = {}
+        self._used: dict[str, tuple[TextEmbedder | TokenEmbedder, KeptEmbedder | None]] = {}
         self._threads: list[ThreadPoolExecutor] = []
         self._stack = AsyncExitStack()
         ops = [op for table in plan_.tables for op in every(table.ops)]
@@ -182,19 +184,26 @@ class LazyModels:
         servers = LocalServers(fetching, max_tokens=self._longest)
         return await self._stack.enter_async_context(servers)
 
-    async def embed(self, op: plan.Embed, *, journal: Journal) -> Batcher[str, Any]:
-        """What embeds texts for an operation: batches on a thread of the embedder's own, or on a server.
+    async def embed(self, op: plan.Embed, *, journal: Journal) -> Batcher[Any, Any]:
+        """What embeds texts (or passages) for an operation: batches on a thread of the embedder's own,
+        or on a server.
 
         The vectors are kept in the `journal`, those of a server among the calls.
         """
+        if (self._embedders[op.embedder].pooling == "none") != (op.parts is not None):
+            raise RunError(
+                f"the plan is broken: `{op.what}` and `{op.embedder}` do not fit",
+                hint="compile the spec again",
+                span=op.span,
+            )
         opening = functools.partial(self._open_embedder, op.embedder, journal)
         return await self._once(f"embed {op.embedder}", opening)
 
-    async def _open_embedder(self, name: str, journal: Journal) -> Batcher[str, Any]:
+    async def _open_embedder(self, name: str, journal: Journal) -> Batcher[Any, Any]:
         spec = self._embedders[name]
         if stand_in := self._stand_in:
 
-            async def simulate(texts: Sequence[str]) -> Sequence[Any]:
+            async def simulate(texts: Sequence[Any]) -> Sequence[Any]:
                 return stand_in.vectors(texts, spec.dimensions)
 
             return Batcher(simulate)
@@ -214,25 +223,31 @@ class LazyModels:
             return Batcher((await self._stack.enter_async_context(opening)).embed)
         from synthc.runtime.embedding.kept import KeptEmbedder
         from synthc.runtime.embedding.pipeline import open_embedder
+        from synthc.runtime.embedding.tokens import TEXTS, open_token_embedder
 
         thread = ThreadPoolExecutor(1, f"embed-{name}")
         self._threads.append(thread)
         loop = asyncio.get_running_loop()
+        by_token = spec.pooling == "none"
         opening = functools.partial(
-            open_embedder,
+            open_token_embedder
+            if by_token
+            else functools.partial(open_embedder, pooling=spec.pooling),
             self._model_of(spec),
             base=self._base,
             dimensions=spec.dimensions,
-            pooling=spec.pooling,
             normalize=spec.normalize,
             max_tokens=spec.max_tokens,
             progress=self._progress,
         )
         embedder = await loop.run_in_executor(thread, opening)
 
-        async def compute(texts: Sequence[str]) -> Sequence[Any]:
+        async def compute(texts: Sequence[Any]) -> Sequence[Any]:
             return list(await loop.run_in_executor(thread, embedder.embed, texts))
 
+        if by_token:
+            self._used[name] = embedder, None
+            return Batcher(compute, max_items=TEXTS)
         kept = KeptEmbedder(name, f"{embedder.digest} {self.names[name]}", compute, journal)
         self._used[name] = embedder, kept
         # Others are on their way meanwhile: the next batch is there when one is done.
@@ -247,9 +262,11 @@ class LazyModels:
         found = list(self._outages)
         for name, (embedder, kept) in self._used.items():
             why = f" ({embedder.why_provider})" if embedder.why_provider else ""
-            before = f", {kept.from_store} were there already" if kept.from_store else ""
-            texts = "1 text" if kept.computed == 1 else f"{kept.computed} texts"
-            found.append(f"{name}: {texts} embedded on {embedder.provider}{why}{before}")
+            texts = before = ""
+            if kept:
+                texts = "1 text " if kept.computed == 1 else f"{kept.computed} texts "
+                before = f", {kept.from_store} were there already" if kept.from_store else ""
+            found.append(f"{name}: {texts}embedded on {embedder.provider}{why}{before}")
             if embedder.truncated:
                 texts = "1 text" if embedder.truncated == 1 else f"{embedder.truncated} texts"
                 found.append(f"{name}: {texts} cut at {embedder.max_tokens} tokens")

@@ -213,6 +213,34 @@ def test_a_judge_who_favours_the_first_prefers_neither(synthc: Synthc) -> None:
     assert summary["tables"]["preferences"]["kept"] == 0
 
 
+def test_entities_are_near_those_with_their_label(folder: Path, synthc: Synthc) -> None:
+    summary = ran(synthc, "entities.synth")
+    entities = [
+        json.loads(line)
+        for line in (folder / "entities.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    count = sum(len(sentence["entities"]) for sentence in entities)
+    assert summary["tables"]["entities"]["kept"] == count
+    shares = dict(rows(folder / "entities.duckdb", "SELECT label, share FROM agreement"))
+    assert set(shares) == {"person", "place", "work"}
+    assert min(shares["person"], shares["place"]) > 0.7  # by chance it would be below 0.4
+
+
+def test_topics_are_guessed_from_neighbours_that_say_something_else(
+    folder: Path, synthc: Synthc
+) -> None:
+    sentences = ran(synthc, "topics.synth")["tables"]["sentences"]
+    assert (sentences["rows_in"], sentences["kept"], sentences["dropped"]) == (60, 55, 5)
+    database = folder / "topics.duckdb"
+    said_again = rows(
+        database,
+        "SELECT ordinal FROM synth.rows WHERE table_name = 'sentences' AND status = 'dropped'",
+    )
+    assert sorted(ordinal for (ordinal,) in said_again) == [50, 51, 52, 53, 54]
+    ((share,),) = rows(database, "SELECT sum(guessed) / sum(sentences) FROM accuracy")
+    assert share > 0.8  # by chance it would be 0.2
+
+
 # With the real model
 
 

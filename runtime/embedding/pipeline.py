@@ -59,7 +59,9 @@ class TextEmbedder:
         self.provider, self.why_provider = self._session.provider, self._session.why
         self._batch_tokens = batch_tokens or BATCH_TOKENS[self.provider]
         self._pad_id = graph.pad_id
-        self._tokenizer = _tokenizer(graph.tokenizer, self.max_tokens, lowercase=graph.lowercase)
+        self._tokenizer = open_tokenizer(
+            graph.tokenizer, self.max_tokens, lowercase=graph.lowercase
+        )
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """The vectors of the texts: float32 of shape (len(texts), dimensions), in their order."""
@@ -80,24 +82,14 @@ class TextEmbedder:
         longest = self.max_tokens * CHARACTERS_PER_TOKEN
         encodings = self._tokenizer.encode_batch_fast([text[:longest] for text in texts])
         for text, encoding in zip(texts, encodings, strict=True):
-            self.truncated += len(text) > longest or _is_truncated(encoding, self.max_tokens)
+            self.truncated += len(text) > longest or is_truncated(encoding, self.max_tokens)
         # An empty text has no token where the tokenizer adds none: one padding token stands for it.
         return [encoding.ids or [self._pad_id] for encoding in encodings]
 
     def _vectors(self, ids: list[list[int]]) -> np.ndarray:
         """The graph's output for one batch: (len(ids), dimensions)."""
         input_ids, attention_mask = pad(ids, self._pad_id)
-        return self._session.run(
-            {
-                "input_ids": input_ids,
-                "attention_mask": attention_mask,
-                "token_type_ids": np.zeros_like(input_ids),
-                # Padding is on the right, so a token's position is its column.
-                "position_ids": np.broadcast_to(
-                    np.arange(input_ids.shape[1], dtype=np.int64), input_ids.shape
-                ),
-            }
-        )
+        return self._session.run(inputs_of(input_ids, attention_mask))
 
 
 def pack(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
@@ -124,7 +116,18 @@ def pad(ids: list[list[int]], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
     return padded, mask
 
 
-def _tokenizer(path: Path, max_tokens: int, *, lowercase: bool) -> Tokenizer:
+def inputs_of(input_ids: np.ndarray, attention_mask: np.ndarray) -> dict[str, np.ndarray]:
+    """All that a graph may take, for tokens that are padded on the right: int64 (rows, tokens)."""
+    columns = np.arange(input_ids.shape[1], dtype=np.int64)
+    return {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "token_type_ids": np.zeros_like(input_ids),
+        "position_ids": np.broadcast_to(columns, input_ids.shape),
+    }
+
+
+def open_tokenizer(path: Path, max_tokens: int, *, lowercase: bool) -> Tokenizer:
     """The model's tokenizer, cutting at `max_tokens` and not padding, whatever its file says."""
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
@@ -135,7 +138,8 @@ def _tokenizer(path: Path, max_tokens: int, *, lowercase: bool) -> Tokenizer:
     return tokenizer
 
 
-def _is_truncated(encoding: Encoding, max_tokens: int) -> bool:
+def is_truncated(encoding: Encoding, max_tokens: int) -> bool:
+    """Whether a text had more tokens than it was given."""
     # Asking for what overflowed copies it, so only a full encoding is asked.
     return len(encoding.ids) == max_tokens and bool(encoding.overflowing)
 
@@ -151,9 +155,34 @@ def open_embedder(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> TextEmbedder:
-    """The embedder of a text model, fetched and exported where that was not done before.
+    """The embedder of a text model, with `open_graph`'s arguments. Raises RunError, as that does."""
+    graph = open_graph(
+        reference,
+        base=base,
+        dimensions=dimensions,
+        pooling=pooling,
+        normalize=normalize,
+        max_tokens=max_tokens,
+        cache=cache,
+        progress=progress,
+    )
+    return TextEmbedder(graph, max_tokens=max_tokens)
 
-    `pooling` is `mean`, `cls`, `last` or `max`; None leaves it, `normalize` and `max_tokens` to
+
+def open_graph(
+    reference: str,
+    *,
+    base: Path,
+    dimensions: int,
+    pooling: str | None,
+    normalize: bool | None,
+    max_tokens: int | None,
+    cache: Path | None,
+    progress: Progress | None,
+) -> Graph:
+    """The graph of a text model, fetched and exported where that was not done before.
+
+    `pooling` is `mean`, `cls`, `last`, `max` or `none`; None leaves it, `normalize` and `max_tokens` to
     the model's files. Raises RunError: the model cannot be had, is no text model, cannot be
     exported, or does not have `dimensions`.
     """
@@ -177,4 +206,4 @@ def open_embedder(
             f"`{reference}` reads {graph.position_limit} tokens of a text, not {max_tokens}",
             hint=f"write `max_tokens = {graph.position_limit}` or less",
         )
-    return TextEmbedder(graph, max_tokens=max_tokens)
+    return graph

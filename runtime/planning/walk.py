@@ -16,6 +16,7 @@ from typing import Any
 
 from synthc.compiler import plan, types
 from synthc.runtime.backends.protocol import Content, Request
+from synthc.runtime.embedding.passages import passage
 from synthc.runtime.engine.asking import Asked, Asker, Filled, elements, questions
 from synthc.runtime.engine.batcher import Batcher
 from synthc.runtime.engine.chain import check, require
@@ -259,11 +260,21 @@ class Walk:
     def _embed(self, op: plan.Embed, rows: list[Row]) -> list[Row]:
         tally = self._tally(op)
         tally.guessed |= self.guessed
+        type_ = plan.embedding(op.dimensions, op.parts)
+        kept: list[Row] = []
         for row in rows:
+            spans = row.slots[op.spans] if op.spans else None
+            if op.spans and not self._open(op, row):
+                try:
+                    passage(row.slots[op.read], "spans", spans)
+                except RowFailed:
+                    continue
+            count = len(spans) if isinstance(spans, list) else None
             tally.most += 1
             tally.least += row.sure
-            row.put(op.write, [0.0] * op.dimensions, unknown=True)
-        return rows
+            row.put(op.write, filler(type_, 100, count), unknown=True)
+            kept.append(row)
+        return kept
 
     async def _compute(self, op: plan.Compute, rows: list[Row]) -> list[Row]:
         kept: list[Row] = []

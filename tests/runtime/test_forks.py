@@ -251,7 +251,7 @@ STEPS = st.lists(
     st.builds(
         Step,
         st.sampled_from(
-            ["where", "ask", "ask", "limit", "early", "late", "any", "dedup", "unnest"]
+            ["where", "ask", "ask", "limit", "early", "late", "any", "dedup", "similar", "unnest"]
         ),
         st.integers(0, 6),
     ),
@@ -299,6 +299,14 @@ def chain(steps: list[Step]) -> tuple[plan.Op, ...]:
                     ops.append(limit(n % 3 + 1, per=asked, labels=labels))
             case "dedup":
                 ops += [compute(f"{value} % {n + 2}", Field(name, INT), field_), dedup(name)]
+            case "similar":
+                angle = Field(name, INT)
+                ways = f"[cos({name}), sin({name})]::FLOAT[2]"  # whole numbers have their own each
+                ops += [
+                    compute(f"{value} % {n + 2}", angle, field_),
+                    compute(ways, Field(f"{name}v", types.Vector(2)), angle),
+                    dedup(f"{name}v", similar=0.999),
+                ]
             case _:
                 many = f"[{value} * 3 + i FOR i IN range({value} % 4)]"
                 ops += [
@@ -375,6 +383,9 @@ class Loop:
                 case plan.Compute() if isinstance(op.fields[0].type, types.Int):
                     value, by = op.sql.removeprefix("SELECT ").split(" AS ")[0].split(" % ")
                     slots[op.what] = slots[value] % int(by)
+                case plan.Compute() if isinstance(op.fields[0].type, types.Vector):
+                    (value,) = op.reads
+                    slots[op.what] = slots[value]
                 case plan.Compute():
                     (value,) = op.reads
                     slots[op.what] = [slots[value] * 3 + i for i in range(slots[value] % 4)]
