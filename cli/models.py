@@ -72,7 +72,7 @@ def fetch(name: str, as_json: bool) -> None:
 
 @model.command()
 @click.argument("name")
-@click.option("--pooling", type=click.Choice(["mean", "cls", "last", "max"]))
+@click.option("--pooling", type=click.Choice(["mean", "cls", "last", "max", "none"]))
 @click.option("--normalize/--no-normalize", default=None)
 @json_option
 def export(name: str, pooling: str | None, normalize: bool | None, as_json: bool) -> None:

@@ -138,8 +138,8 @@ EMBEDDER: Mapping[str, tuple[str, Reader]] = {
     "model": (_MODEL, _setting),
     "dimensions": ("a whole number from 1 to 100000", _number(1, 100_000, whole=True)),
     "pooling": (
-        'one of "mean", "cls", "last", "max"',
-        _one_of("mean", "cls", "last", "max"),
+        'one of "mean", "cls", "last", "max", "none"',
+        _one_of("mean", "cls", "last", "max", "none"),
     ),
     "normalize": ("true or false", _truth),
     "max_tokens": ("a whole number from 1", _number(1, _MANY, whole=True)),
@@ -301,9 +301,7 @@ def _read(
             if value is BAD and read is _protocol:
                 names = dict.fromkeys((*_PROTOCOLS, *sorted(_installed())))
                 wanted = " or ".join(f'"{name}"' for name in names)
-            if value is BAD and _is_not_yet(kind, name, setting.value):
-                report(problems.NotYet(span=setting.value.span, word=_word(setting.value)))
-            elif value is BAD:
+            if value is BAD:
                 report(
                     problems.BadValue(
                         span=setting.value.span,
@@ -391,11 +389,6 @@ def _advice(value: ast.Value, wanted: str) -> str | None:
 
 
 _VARIABLE = re.compile(r"\$\{?(?:env:)?([A-Za-z_]\w*)\}?|\{\{ *env_var\(['\"](\w+)['\"]\) *\}\}")
-
-
-def _is_not_yet(kind: str, name: str, value: ast.Value) -> bool:
-    later = {("embedder", "pooling"): ("none",)}
-    return _word(value) in later.get((kind, name), ())
 
 
 def _word(value: ast.Value) -> str:

@@ -36,12 +36,14 @@ SHOWN_LOG_LINES = 6
 class Graph:
     """An exported text model: token ids and attention mask in, `embedding` (rows, dimensions) out.
 
+    Where `pooling` is `none`, `embedding` is (rows, tokens, dimensions): a vector for each token.
     `digest` is that of the files that make the vectors; `card` is what card.json says of how and
     from what they were made. The other fields are those of TextModel.
     """
 
     path: Path
     tokenizer: Path
+    pooling: str
     dimensions: int
     max_tokens: int
     position_limit: int | None
@@ -110,6 +112,7 @@ def _cached(folder: Path, cache: Path) -> Graph | None:
     return Graph(
         path=folder / "model.onnx",
         tokenizer=folder / "tokenizer.json",
+        pooling=card["pooling"],
         dimensions=card["dimensions"],
         max_tokens=card["max_tokens"],
         position_limit=card["position_limit"],

@@ -31,6 +31,7 @@ FALLBACK_MAX_TOKENS = 512
 class TextModel:
     """A folder with a text model, and how the vectors of its tokens become one vector.
 
+    Where `pooling` is `none` they do not: each token has its vector.
     `max_tokens` is where a text is cut, special tokens counted; `position_limit` the most that the
     model can read at all (None: no limit). `lowercase` asks for lower-case text before tokenising.
     """
@@ -61,7 +62,10 @@ def read_text_model(folder: Path, *, pooling: str | None, normalize: bool | None
     if pooling is None:
         pooling = _pooling(folder, modules)
     if normalize is None:
-        normalize = not modules or any(_kind(module) == "Normalize" for module in modules)
+        # What the files say of unit length is said of a whole text's vector.
+        normalize = pooling != "none" and (
+            not modules or any(_kind(module) == "Normalize" for module in modules)
+        )
     sentences = _json(transformer / "sentence_bert_config.json")
     limit = _position_limit(transformer)
     return TextModel(

@@ -55,7 +55,7 @@ class TextEmbedder:
         self.provider, self.why_provider = self._session.provider, self._session.why
         self._batch_tokens = batch_tokens or BATCH_TOKENS[self.provider]
         self._pad_id = graph.pad_id
-        self._tokenizer = _tokenizer(graph.tokenizer, self.max_tokens, lowercase=graph.lowercase)
+        self._tokenizer = open_tokenizer(graph.tokenizer, self.max_tokens, lowercase=graph.lowercase)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """The vectors of the texts: float32 of shape (len(texts), dimensions), in their order."""
@@ -81,17 +81,7 @@ class TextEmbedder:
     def _vectors(self, ids: list[list[int]]) -> np.ndarray:
         """The graph's output for one batch: (len(ids), dimensions)."""
         input_ids, attention_mask = pad(ids, self._pad_id)
-        return self._session.run(
-            {
-                "input_ids": input_ids,
-                "attention_mask": attention_mask,
-                "token_type_ids": np.zeros_like(input_ids),
-                # Padding is on the right, so a token's position is its column.
-                "position_ids": np.broadcast_to(
-                    np.arange(input_ids.shape[1], dtype=np.int64), input_ids.shape
-                ),
-            }
-        )
+        return self._session.run(inputs_of(input_ids, attention_mask))
 
 
 def pack(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
@@ -118,7 +108,18 @@ def pad(ids: list[list[int]], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
     return padded, mask
 
 
-def _tokenizer(path: Path, max_tokens: int, *, lowercase: bool) -> Tokenizer:
+def inputs_of(input_ids: np.ndarray, attention_mask: np.ndarray) -> dict[str, np.ndarray]:
+    """All that a graph may take, for tokens that are padded on the right: int64 (rows, tokens)."""
+    columns = np.arange(input_ids.shape[1], dtype=np.int64)
+    return {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "token_type_ids": np.zeros_like(input_ids),
+        "position_ids": np.broadcast_to(columns, input_ids.shape),
+    }
+
+
+def open_tokenizer(path: Path, max_tokens: int, *, lowercase: bool) -> Tokenizer:
     """The model's tokenizer, cutting at `max_tokens` and not padding, whatever its file says."""
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
