@@ -55,7 +55,9 @@ class TextEmbedder:
         self.provider, self.why_provider = self._session.provider, self._session.why
         self._batch_tokens = batch_tokens or BATCH_TOKENS[self.provider]
         self._pad_id = graph.pad_id
-        self._tokenizer = open_tokenizer(graph.tokenizer, self.max_tokens, lowercase=graph.lowercase)
+        self._tokenizer = open_tokenizer(
+            graph.tokenizer, self.max_tokens, lowercase=graph.lowercase
+        )
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """The vectors of the texts: float32 of shape (len(texts), dimensions), in their order."""
