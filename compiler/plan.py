@@ -80,7 +80,11 @@ class Backend(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Embedder(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A model that turns text into vectors of `dimensions` floats: a server's, where there is an `url`."""
+    """A model that turns text into vectors of `dimensions` floats: a server's, where there is an `url`.
+
+    `prompt` stands before each text; `prompt_name` is one of the model's own. `truncate` keeps the
+    first `dimensions` of a model that has more. What is None is as the model's files say.
+    """
 
     name: str
     span: Span
@@ -91,6 +95,10 @@ class Embedder(Struct, frozen=True, kw_only=True, omit_defaults=True):
     pooling: str | None = None
     normalize: bool | None = None
     max_tokens: int | None = None
+    precision: str = "fp32"
+    prompt: str | None = None
+    prompt_name: str | None = None
+    truncate: bool = False
 
 
 class Read(Struct, frozen=True, tag="read"):

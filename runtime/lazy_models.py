@@ -101,7 +101,9 @@ class LazyModels:
         """All that decides which vector a text has."""
         model, url = self._model_of(spec), self._url_of(spec)
         if url is None:
-            return repr((model, spec.pooling, spec.normalize, spec.max_tokens))
+            how = (spec.pooling, spec.normalize, spec.max_tokens, spec.precision)
+            first = spec.dimensions if spec.truncate else None
+            return repr((model, *how, spec.prompt, spec.prompt_name, first))
         return repr((_at(model, url), "remote"))
 
     def _add_backend(self, spec: plan.Backend, seed: int) -> None:
@@ -222,6 +224,10 @@ class LazyModels:
             pooling=spec.pooling,
             normalize=spec.normalize,
             max_tokens=spec.max_tokens,
+            precision=spec.precision,
+            prompt=spec.prompt,
+            prompt_name=spec.prompt_name,
+            truncate=spec.truncate,
             progress=self._progress,
         )
         embedder = await loop.run_in_executor(thread, opening)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Encoding, Tokenizer, normalizers
 
-from synthc.runtime.embedding.export import Graph, graph_for
+from synthc.runtime.embedding.export import Graph, graph_for, prompt_of
 from synthc.runtime.embedding.session import Session
 from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import Progress, cache_folder
@@ -46,9 +46,17 @@ class TextEmbedder:
         max_tokens: int | None = None,
         batch_tokens: int | None = None,
         threads: int | None = None,
+        prompt: str = "",
+        dimensions: int | None = None,
     ) -> None:
-        """Open a graph. `max_tokens` (None: the model's own) counts the special tokens too."""
-        self.dimensions = graph.dimensions
+        """Open a graph. `max_tokens` (None: the model's own) counts the special tokens too.
+
+        `prompt` stands before each text. Of a vector the first `dimensions` are kept, and have unit
+        length again where the graph gives that.
+        """
+        self.dimensions = dimensions or graph.dimensions
+        self._prompt = prompt
+        self._unit_length = graph.normalize
         self.max_tokens = max_tokens or graph.max_tokens
         self.truncated = 0
         self._session = Session(graph.path, threads=threads)
@@ -73,6 +81,7 @@ class TextEmbedder:
 
     def _tokenise(self, texts: list[str]) -> list[list[int]]:
         """The token ids of each text, at least one and at most max_tokens of them."""
+        texts = [self._prompt + text for text in texts] if self._prompt else texts
         longest = self.max_tokens * CHARACTERS_PER_TOKEN
         encodings = self._tokenizer.encode_batch_fast([text[:longest] for text in texts])
         for text, encoding in zip(texts, encodings, strict=True):
@@ -81,9 +90,15 @@ class TextEmbedder:
         return [encoding.ids or [self._pad_id] for encoding in encodings]
 
     def _vectors(self, ids: list[list[int]]) -> np.ndarray:
-        """The graph's output for one batch: (len(ids), dimensions)."""
-        input_ids, attention_mask = pad(ids, self._pad_id)
-        return self._session.run(inputs_of(input_ids, attention_mask))
+        """The vectors of one batch: (len(ids), dimensions)."""
+        vectors = self._session.run(inputs_of(*pad(ids, self._pad_id)))
+        if vectors.shape[-1] == self.dimensions:
+            return vectors
+        vectors = vectors[..., : self.dimensions]
+        if not self._unit_length:
+            return vectors
+        lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+        return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
 def pack(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
@@ -145,14 +160,20 @@ def open_embedder(
     pooling: str | None = None,
     normalize: bool | None = None,
     max_tokens: int | None = None,
+    precision: str = "fp32",
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+    truncate: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> TextEmbedder:
     """The embedder of a text model, fetched and exported where that was not done before.
 
     `pooling` is `mean`, `cls`, `last` or `max`; None leaves it, `normalize` and `max_tokens` to
-    the model's files. Raises RunError: the model cannot be had, is no text model, cannot be
-    exported, or does not have `dimensions`.
+    the model's files. `prompt` stands before each text; `prompt_name` takes one of the model's own
+    instead, and where both are None it is the model's default. `truncate` keeps the first
+    `dimensions` of a vector. Raises RunError: the model cannot be had, is no text model, cannot be
+    exported, does not have `dimensions`, or has no such prompt.
     """
     cache = cache or cache_folder()
     folder = fetch(reference, base=base, cache=cache, progress=progress)
@@ -160,18 +181,22 @@ def open_embedder(
         folder,
         pooling=pooling,
         normalize=normalize,
+        precision=precision,
         cache=cache,
         source=reference,
         progress=progress,
     )
-    if graph.dimensions != dimensions:
+    if graph.dimensions < dimensions or (graph.dimensions > dimensions and not truncate):
+        fewer = ", or `truncate = true` to keep the first of them"
         raise RunError(
             f"`{reference}` has {graph.dimensions} dimensions, not {dimensions}",
-            hint=f"write `dimensions = {graph.dimensions}`",
+            hint=f"write `dimensions = {graph.dimensions}`"
+            + (fewer if dimensions < graph.dimensions else ""),
         )
     if max_tokens and graph.position_limit and max_tokens > graph.position_limit:
         raise RunError(
             f"`{reference}` reads {graph.position_limit} tokens of a text, not {max_tokens}",
             hint=f"write `max_tokens = {graph.position_limit}` or less",
         )
-    return TextEmbedder(graph, max_tokens=max_tokens)
+    stands_before = prompt_of(graph, prompt=prompt, prompt_name=prompt_name, source=reference)
+    return TextEmbedder(graph, max_tokens=max_tokens, prompt=stands_before, dimensions=dimensions)
