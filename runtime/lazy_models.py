@@ -104,7 +104,7 @@ class LazyModels:
             how = (spec.pooling, spec.normalize, spec.max_tokens, spec.precision)
             first = spec.dimensions if spec.truncate else None
             return repr((model, *how, spec.prompt, spec.prompt_name, first))
-        return repr((_at(model, url), "remote"))
+        return repr((_at(model, url), "remote", spec.prompt))
 
     def _add_backend(self, spec: plan.Backend, seed: int) -> None:
         from synthc.runtime.models import is_gguf

