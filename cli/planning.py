@@ -212,7 +212,10 @@ def _words(op: plan.Op) -> str:
         case plan.Unnest():
             return f"{op.what}: a row for each element"
         case plan.Dedup():
-            return f"dedup({', '.join(op.reads)}): the first of equal rows"
+            if op.similar is None:
+                return f"dedup({', '.join(op.reads)}): the first of equal rows"
+            said = f"dedup({', '.join(op.reads)}, similar = {op.similar:g})"
+            return f"{said}: the first of rows that are alike"
         case plan.Limit():
             per = f", per = {op.what or op.per}" if op.per else ""
             return f"limit({op.count}{per})"

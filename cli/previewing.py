@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import textwrap
@@ -22,6 +21,7 @@ from synthc.cli.compiling import (
 )
 from synthc.cli.console import counted, failed, say, usage, visible
 from synthc.cli.display import Display
+from synthc.cli.rows import brief, plain
 from synthc.cli.running import (
     INTERRUPTED,
     MOST_ROWS,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 WIDTH = 120
 """Columns of lines on a terminal, at most."""
-SHOWN_FLOATS = 3
 NAMES = 20
 """Columns that values are moved to the right for the sake of long names, at most."""
 
@@ -212,16 +211,7 @@ def _pair(name: str, value: Any, between: str = "  ") -> Iterator[Line]:
 
 def _text(value: Any) -> str:
     """A value in full, but for vectors: they are shown by their beginning."""
-    match value:
-        case None:
-            return "null"
-        case str():
-            return value
-        case list() if len(value) > 8 and all(isinstance(item, float) for item in value):
-            start = ", ".join(f"{item:.3f}" for item in value[:SHOWN_FLOATS])
-            return f"[{start}, … {len(value)} in all]"
-        case _:
-            return json.dumps(value, ensure_ascii=False, default=str)
+    return value if isinstance(value, str) else brief(value)
 
 
 def _lines(text: str, indent: int, role: str) -> Iterator[Line]:
@@ -266,8 +256,6 @@ def _tell(seen: Preview, report: Report, plan: Plan) -> None:
 
 def _document(seen: Preview, report: Report, database: Path) -> dict[str, object]:
     import dataclasses
-
-    from synthc.cli.rows import plain
 
     error = seen.error
     return {

@@ -170,11 +170,24 @@ def _cell(value: Any) -> str:
             return "null"
         case float():
             return f"{value:.6g}" if abs(value) < 1e6 else str(value)
+        case list() | dict():
+            return visible(brief(value))
+        case _:
+            return visible(_text(value)).strip("\n")
+
+
+def brief(value: Any) -> str:
+    """A value as JSON, but for vectors, wherever they stand in it: they are shown by their beginning."""
+    match value:
         case list() if len(value) > 8 and all(isinstance(item, float) for item in value):
             start = ", ".join(f"{item:.3f}" for item in value[:SHOWN_FLOATS])
             return f"[{start}, … {len(value)} in all]"
+        case list():
+            return f"[{', '.join(map(brief, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{brief(str(key))}: {brief(v)}' for key, v in value.items())}}}"
         case _:
-            return visible(_text(value)).strip("\n")
+            return json.dumps(plain(value), ensure_ascii=False, default=str)
 
 
 def _shortened(text: str, most: int) -> str:

@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
 from synthc.compiler.span import Span
-from synthc.compiler.types import Field, Type, sql
+from synthc.compiler.types import Field, Type, Vector, sql, vectors_of_parts
 
 VERSION = 1
 LINE_LENGTH = 120
@@ -399,8 +399,15 @@ class Require(Struct, frozen=True, kw_only=True, tag="require"):
     reads: dict[str, Ref]
 
 
-class Embed(Struct, frozen=True, kw_only=True, tag="embed"):
-    """The vector of a text."""
+Parts = Literal["tokens", "words", "first tokens", "spans"]
+
+
+class Embed(Struct, frozen=True, kw_only=True, tag="embed", omit_defaults=True):
+    """The vector of a text, or with `parts` a list with the vectors of its parts.
+
+    These are the text's tokens; its words, each the mean of its tokens or the first of them (`first
+    tokens`); or the labelled spans that stand in the slot `spans`, each the mean of its tokens.
+    """
 
     span: Span
     what: str
@@ -408,6 +415,15 @@ class Embed(Struct, frozen=True, kw_only=True, tag="embed"):
     read: str
     write: str
     dimensions: int
+    parts: Parts | None = None
+    spans: str | None = None
+
+
+def embedding(dimensions: int, parts: Parts | None) -> Type:
+    """The type of what an embedding writes."""
+    if parts is None:
+        return Vector(dimensions)
+    return vectors_of_parts(dimensions, labelled=parts == "spans")
 
 
 class Repeat(Struct, frozen=True, kw_only=True, tag="repeat", omit_defaults=True):
@@ -447,12 +463,18 @@ class Unnest(Struct, frozen=True, kw_only=True, tag="unnest"):
     writes: tuple[str, ...]
 
 
-class Dedup(Struct, frozen=True, kw_only=True, tag="dedup"):
-    """Keep the first row, in row order, of those with equal values."""
+class Dedup(Struct, frozen=True, kw_only=True, tag="dedup", omit_defaults=True):
+    """Keep the first row, in row order, of those with equal values.
+
+    With `similar`, above 0 and up to 1, keep each row whose vector, the one value read, has a lower
+    cosine similarity than that to the vector of every row kept before it. A vector that is null, or has
+    no direction, is similar to none.
+    """
 
     span: Span
     what: str
     reads: dict[str, Ref]
+    similar: float | None = None
 
 
 class Limit(Struct, frozen=True, kw_only=True, tag="limit", omit_defaults=True):
@@ -595,7 +617,7 @@ def reads(op: Op) -> frozenset[str]:
     """The slots that an operation needs."""
     match op:
         case Embed():
-            return frozenset((op.read,))
+            return frozenset((op.read, op.spans) if op.spans else (op.read,))
         case Constant() | Sample() | Draw():
             return frozenset()
         case Limit():

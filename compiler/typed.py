@@ -311,13 +311,20 @@ class Select(Struct, frozen=True):
 
 
 class Embed(Struct, frozen=True):
-    """A vector of a text column."""
+    """A vector of a text column, or those of its `parts` (see plan.Embed)."""
 
     path: Path
     embedder: str
     dimensions: int
     column: str
     span: Span
+    parts: plan.Parts | None = None
+    spans: Path | None = None
+
+    @property
+    def type(self) -> Type:
+        """The type of the column."""
+        return plan.embedding(self.dimensions, self.parts)
 
 
 class Elements(Struct, frozen=True):
@@ -345,10 +352,11 @@ class Draw(Struct, frozen=True):
 
 
 class Dedup(Struct, frozen=True):
-    """The first row of those that are equal in these columns."""
+    """The first row of those that are equal in these columns, or `similar` in the one (see plan.Dedup)."""
 
     paths: tuple[Path, ...]
     span: Span
+    similar: float | None = None
 
 
 class Limit(Struct, frozen=True):

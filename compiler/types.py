@@ -103,6 +103,17 @@ MESSAGES = ListOf(Record((Field("role", Text()), Field("content", Text()))))
 """What a chat is made of."""
 
 
+LABELS = Record((Field("start", Int()), Field("end", Int()), Field("label", Text())))
+"""A span of a text that has a label: from the character `start` to that before `end`, counted from 0."""
+
+
+def vectors_of_parts(size: int, *, labelled: bool) -> Type:
+    """The parts of a text in their order, each with where it stands (as in LABELS) and its vector."""
+    place = (Field("text", Text()), Field("start", Int()), Field("end", Int()))
+    label = (Field("label", Text()),) if labelled else ()
+    return ListOf(Record((*place, *label, Field("embedding", Vector(size)))))
+
+
 NULL = Other('"NULL"')
 """What DuckDB calls a column of nulls alone. It fits everywhere, and so it stands in for a type that
 could not be read: nothing is said only because of it."""

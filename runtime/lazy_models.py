@@ -14,6 +14,7 @@ from synthc.compiler import plan
 from synthc.runtime.backends.pace import PACE, Pace
 from synthc.runtime.backends.protocol import Backend
 from synthc.runtime.backends.settings import resolve
+from synthc.runtime.embedding.passages import Passage
 from synthc.runtime.engine.asking import AskCounts, Calls, Model
 from synthc.runtime.engine.batcher import Batcher
 from synthc.runtime.engine.identity import Identity
@@ -23,6 +24,7 @@ from synthc.runtime.ops import every
 if TYPE_CHECKING:
     from synthc.runtime.backends.budget import Budget
     from synthc.runtime.embedding.pipeline import TextEmbedder
+    from synthc.runtime.embedding.tokens import TokenEmbedder
 
 
 class StandIn(Protocol):
@@ -32,8 +34,8 @@ class StandIn(Protocol):
         """What answers for a backend of the plan."""
         ...
 
-    def vectors(self, texts: Sequence[str], dimensions: int) -> Sequence[Any]:
-        """Vectors of shape (dimensions,), float32, one a text."""
+    def vectors(self, texts: Sequence[str | Passage], dimensions: int) -> Sequence[Any]:
+        """Vectors of shape (dimensions,), float32, one a text; of a passage its parts with theirs."""
         ...
 
 
@@ -63,7 +65,7 @@ class LazyModels:
         self._embedders = {embedder.name: embedder for embedder in plan_.embedders}
         self._longest = max((b.sampling.max_tokens or 0 for b in plan_.backends), default=0)
         self._opening: dict[str, asyncio.Future[Any]] = {}
-        self._used: dict[str, TextEmbedder] = {}
+        self._used: dict[str, TextEmbedder | TokenEmbedder] = {}
         self._threads: list[ThreadPoolExecutor] = []
         self._stack = AsyncExitStack()
         ops = [op for table in plan_.tables for op in every(table.ops)]
@@ -181,19 +183,26 @@ class LazyModels:
         servers = LocalServers(fetching, max_tokens=self._longest)
         return await self._stack.enter_async_context(servers)
 
-    async def embed(self, op: plan.Embed, *, calls: Calls) -> Batcher[str, Any]:
-        """What embeds texts for an operation: batches on a thread of the embedder's own, or on a server.
+    async def embed(self, op: plan.Embed, *, calls: Calls) -> Batcher[Any, Any]:
+        """What embeds texts (or passages) for an operation: batches on a thread of the embedder's own,
+        or on a server.
 
         Of a server the vectors are kept among the `calls`.
         """
+        if (self._embedders[op.embedder].pooling == "none") != (op.parts is not None):
+            raise RunError(
+                f"the plan is broken: `{op.what}` and `{op.embedder}` do not fit",
+                hint="compile the spec again",
+                span=op.span,
+            )
         opening = functools.partial(self._open_embedder, op.embedder, calls)
         return await self._once(f"embed {op.embedder}", opening)
 
-    async def _open_embedder(self, name: str, calls: Calls) -> Batcher[str, Any]:
+    async def _open_embedder(self, name: str, calls: Calls) -> Batcher[Any, Any]:
         spec = self._embedders[name]
         if stand_in := self._stand_in:
 
-            async def simulate(texts: Sequence[str]) -> Sequence[Any]:
+            async def simulate(texts: Sequence[Any]) -> Sequence[Any]:
                 return stand_in.vectors(texts, spec.dimensions)
 
             return Batcher(simulate)
@@ -212,31 +221,36 @@ class LazyModels:
             )
             return Batcher((await self._stack.enter_async_context(opening)).embed)
         from synthc.runtime.embedding.pipeline import open_embedder
+        from synthc.runtime.embedding.tokens import TEXTS, open_token_embedder
 
         thread = ThreadPoolExecutor(1, f"embed-{name}")
         self._threads.append(thread)
         loop = asyncio.get_running_loop()
-        opening = functools.partial(
+        by_token = spec.pooling == "none"
+        of_texts = functools.partial(
             open_embedder,
-            self._model_of(spec),
-            base=self._base,
-            dimensions=spec.dimensions,
             pooling=spec.pooling,
-            normalize=spec.normalize,
-            max_tokens=spec.max_tokens,
-            precision=spec.precision,
             prompt=spec.prompt,
             prompt_name=spec.prompt_name,
             truncate=spec.truncate,
+        )
+        opening = functools.partial(
+            open_token_embedder if by_token else of_texts,
+            self._model_of(spec),
+            base=self._base,
+            dimensions=spec.dimensions,
+            normalize=spec.normalize,
+            max_tokens=spec.max_tokens,
+            precision=spec.precision,
             progress=self._progress,
         )
         embedder = await loop.run_in_executor(thread, opening)
         self._used[name] = embedder
 
-        async def embed(texts: Sequence[str]) -> Sequence[Any]:
+        async def embed(texts: Sequence[Any]) -> Sequence[Any]:
             return list(await loop.run_in_executor(thread, embedder.embed, texts))
 
-        return Batcher(embed)
+        return Batcher(embed, TEXTS) if by_token else Batcher(embed)
 
     def _progress(self, done: int, total: int | None, what: str) -> None:
         share = f" of {total / 1e6:.0f}" if total else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from synthc.compiler.plan import Contract
 from synthc.compiler.types import Field, Type
 from synthc.runtime import matching
 from synthc.runtime.backends.protocol import Answer, Backend, Request
+from synthc.runtime.embedding.passages import Passage
 from synthc.runtime.engine import contracts
 
 MODEL = "simulated"
@@ -25,6 +27,7 @@ MODEL = "simulated"
 
 _WORDS = ("amber", "basin", "cedar", "delta", "ember", "fable", "grove", "haven", "inlet", "knoll")
 _LENGTHS = (5, 5, 50)  # in words: now and then a text is as long as one that a spec waits for
+_WORD = re.compile(r"\w+|[^\w\s]")
 _NULLS = 0.1  # how often what may be null is
 _TRIES = 20  # how often text is made up that a pattern may match
 
@@ -40,9 +43,33 @@ class Simulated:
         del spec
         return _SimulatedBackend(self._seed)
 
-    def vectors(self, texts: Sequence[str], dimensions: int) -> list[np.ndarray]:
-        """Unit vectors of shape (dimensions,), float32, one a text."""
-        return [_vector(f"{self._seed} {text}", dimensions) for text in texts]
+    def vectors(self, texts: Sequence[str | Passage], dimensions: int) -> list[Any]:
+        """Unit vectors of shape (dimensions,), float32, one a text; of a passage its parts with theirs.
+
+        A passage's words stand for its tokens too: no tokenizer is there.
+        """
+        return [
+            self._parts(text, dimensions)
+            if isinstance(text, Passage)
+            else _vector(f"{self._seed} {text}", dimensions)
+            for text in texts
+        ]
+
+    def _parts(self, passage: Passage, dimensions: int) -> list[dict[str, Any]]:
+        text = passage.text
+        found = [(*word.span(), {}) for word in _WORD.finditer(text)]
+        if passage.parts == "spans":
+            found = [(span.start, span.end, {"label": span.label}) for span in passage.spans]
+        return [
+            {
+                "text": text[start:end],
+                "start": start,
+                "end": end,
+                **label,
+                "embedding": _vector(f"{self._seed} {text[start:end]}", dimensions),
+            }
+            for start, end, label in found
+        ]
 
 
 def _vector(name: str, dimensions: int) -> np.ndarray:

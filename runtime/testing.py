@@ -14,6 +14,7 @@ import numpy as np
 
 from synthc.compiler import plan, types
 from synthc.runtime.backends.protocol import Answer, Backend, Request
+from synthc.runtime.embedding.passages import Passage
 from synthc.runtime.errors import RowFailed, RunError
 from synthc.runtime.run import Options, Report, run
 from synthc.runtime.store.arrow import from_cell
@@ -83,7 +84,7 @@ class _Canned:
         """What answers the ask that the backend is named after."""
         return _CannedBackend(self._test, spec.name, self.faults)
 
-    def vectors(self, texts: Sequence[str], dimensions: int) -> list[np.ndarray]:
+    def vectors(self, texts: Sequence[str | Passage], dimensions: int) -> list[np.ndarray]:
         raise NotImplementedError(f"no task embeds, and {len(texts)} texts of {dimensions} came")
 
 

@@ -214,6 +214,19 @@ def test_a_judge_who_favours_the_first_prefers_neither(synthc: Synthc) -> None:
     assert summary["tables"]["preferences"]["kept"] == 0
 
 
+def test_entities_are_near_those_with_their_label(folder: Path, synthc: Synthc) -> None:
+    summary = ran(synthc, "entities.synth")
+    entities = [
+        json.loads(line)
+        for line in (folder / "entities.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    count = sum(len(sentence["entities"]) for sentence in entities)
+    assert summary["tables"]["entities"]["kept"] == count
+    shares = dict(rows(folder / "entities.duckdb", "SELECT label, share FROM agreement"))
+    assert set(shares) == {"person", "place", "work"}
+    assert min(shares["person"], shares["place"]) > 0.7  # by chance it would be below 0.4
+
+
 # With the real model
 
 

@@ -103,12 +103,11 @@ def _check(
     sets = {n: check_mutations(node, report) for n, node in by_kind["mutations"].items()}
     known = task_scope.Known(tuple(backends), constants, sets, Reader(base))
     checked_tasks = _tasks(by_kind["task"], known, spec.file, binder, report)
-    dimensions = {name: e.dimensions if e else 1 for name, e in embedders.items()}
     # A broken backend or table may be the one that a name means: then unknown names say nothing.
     checked_tables: dict[str, typed.Table | None] = dict.fromkeys(by_kind["table"])
     # In SQL names are the same whatever their case.
     folded = {name.lower(): name for name in by_kind["table"]}
-    around = Known(known, dimensions, checked_tasks, checked_tables, folded)
+    around = Known(known, embedders, checked_tasks, checked_tables, folded)
     for node in _in_order(by_kind["table"], folded, binder, report):
         table = tables.check_table(node, around, binder, report)
         checked_tables[node.name.text] = table

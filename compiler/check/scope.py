@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from synthc.compiler import ast, typed, types
+from synthc.compiler import ast, plan, typed, types
 from synthc.compiler.check import guards, task_scope
 from synthc.compiler.check.files import Reader
 from synthc.compiler.check.sql import Binder
@@ -25,13 +25,12 @@ Report = Callable[[Problem], None]
 class Known:
     """What a table may refer to: everything that was declared and checked before it.
 
-    Embedders are known by their dimensions. A task or table that did not hold stands as None, so that
-    nothing is reported because of it. `folded` are the tables' names by those in lower case, as SQL
-    takes them.
+    What did not hold stands as None, so that nothing is reported because of it. `folded` are the
+    tables' names by those in lower case, as SQL takes them.
     """
 
     outside: task_scope.Known
-    embedders: Mapping[str, int]
+    embedders: Mapping[str, plan.Embedder | None]
     tasks: Mapping[str, typed.Task | None]
     tables: Mapping[str, typed.Table | None]
     folded: Mapping[str, str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from synthc.compiler import ast, typed, types
+from synthc.compiler import ast, plan, typed, types
 from synthc.compiler.check.arguments import bind_arguments
 from synthc.compiler.check.samples import check_draws
 from synthc.compiler.check.scope import Scope
@@ -20,6 +20,9 @@ _EMBEDDING = "embedding"
 THIS = "this"
 """What SQL over all rows of a chain calls them."""
 
+
+_WHICH = {"words": 'words = "mean"', "spans": "spans = entities"}
+"""The arguments of `embed` that say of which parts of a text there are to be vectors."""
 
 _PLAIN = ("where", "select", "limit", "unnest", "dedup")
 """The steps that use nothing and need no name."""
@@ -195,14 +198,22 @@ def _embed(scope: Scope, node: ast.Step) -> typed.Embed | None:
             scope.report(problems.NotYet(span=argument.name.span, word="system"))
             return None
     match node.call.arguments:
-        case (ast.Argument(None, ast.Path() as value),):
-            path = scope.path(value)
+        case (ast.Argument(None, ast.Path() as value), *which) if all(a.name for a in which):
+            if len(which) > 1 or any(str(a.name and a.name.text) not in _WHICH for a in which):
+                forms = "` or `".join(f"embed({value}, {form})" for form in _WHICH.values())
+                scope.wrong("embed", node.call.span, forms)
+                return None
         case _:
             words = _words(node.call.arguments) or []
             scope.wrong("embed", node.call.span, f"embed({words[0]})" if len(words) == 1 else None)
             return None
-    embedder = scope.using(node, "embedder", tuple(scope.known.embedders))
-    if path is None or embedder is None:
+    path = scope.path(value)
+    name = scope.using(node, "embedder", tuple(scope.known.embedders))
+    if path is None or name is None:
+        return None
+    embedder = scope.known.embedders[name]
+    if embedder is None:
+        scope.columns_known = False
         return None
     found = types.required(scope.type_of(path))
     if not assignable(found, types.Text()):
@@ -211,14 +222,91 @@ def _embed(scope: Scope, node: ast.Step) -> typed.Embed | None:
             problems.WrongType(span=value.span, what=what, expected="text", found=types.name(found))
         )
         return None
+    parts, spans = "tokens" if embedder.pooling == "none" else None, None
+    if which and which[0].name:
+        asked = _parts(scope, which[0].name.text, which[0].value, embedder)
+        if asked is None:
+            scope.columns_known = False
+            return None
+        parts, spans = asked
     column = node.aliases[0].text if node.aliases else _EMBEDDING
     place = node.aliases[0].span if node.aliases else node.call.callee.span
     advice = None if node.aliases else f"name the vector: `as {column}2`"
     if scope.taken(column, place, advice):
         return None
-    dimensions = scope.known.embedders[embedder]
-    scope.columns[column] = types.Vector(dimensions)
-    return typed.Embed(path, embedder, dimensions, column, node.span)
+    step = typed.Embed(path, name, embedder.dimensions, column, node.span, parts, spans)
+    scope.columns[column] = step.type
+    return step
+
+
+def _parts(
+    scope: Scope, which: str, value: ast.Value, embedder: plan.Embedder
+) -> tuple[plan.Parts, typed.Path | None] | None:
+    """The parts of a text that `words` or `spans` asks for, and the column that holds the spans."""
+    if embedder.pooling != "none":
+        advice = f'`pooling = "none"` in `{embedder.name}` gives a vector for each token'
+        if embedder.url is not None:
+            advice = (
+                "servers give one vector for a text: leave `url` out, with a model on this machine"
+            )
+        scope.report(
+            problems.BadValue(
+                span=value.span,
+                what=f"`{which}`",
+                wanted="left out where a text has one vector",
+                found=described(value),
+                advice=advice,
+            )
+        )
+        return None
+    match which, value:
+        case "words", ast.String("mean"):
+            return "words", None
+        case "words", ast.String("first"):
+            return "first tokens", None
+        case "spans", ast.Path():
+            path = scope.path(value)
+            return ("spans", path) if path and _are_spans(scope, path, value) else None
+        case _:
+            wanted = '"mean" or "first"' if which == "words" else "a column"
+            advice = None
+            if which == "words" and isinstance(value, ast.Path):
+                advice = f'text stands in quotes: `words = "{value}"`'
+            elif which == "spans" and isinstance(value, ast.String) and value.text.isidentifier():
+                advice = f"a column stands without quotes: `spans = {value.text}`"
+            scope.report(
+                problems.BadValue(
+                    span=value.span,
+                    what=f"`{which}`",
+                    wanted=wanted,
+                    found=described(value),
+                    advice=advice,
+                )
+            )
+            return None
+
+
+def _are_spans(scope: Scope, path: typed.Path, value: ast.Path) -> bool:
+    found = types.required(scope.type_of(path))
+    record = types.element(found)
+    fields = record.fields if isinstance(record, types.Record) else ()
+    known = {field.name: field.type for field in fields}
+    wanted = types.LABELS.fields
+    if found in (types.Json(), types.NULL) or all(
+        field.name in known and assignable(known[field.name], field.type) for field in wanted
+    ):
+        return True
+    expected, shown = types.name(types.ListOf(types.LABELS)), types.name(found)
+    scope.report(
+        problems.WrongType(
+            span=value.span,
+            what="what names the spans",
+            expected=expected,
+            found=shown,
+            advice="`json` is taken too, and looked at row by row",
+        )
+    )
+    return False
 
 
 def _limit(scope: Scope, node: ast.Step) -> typed.Limit | None:
@@ -258,6 +346,14 @@ def _is_label(scope: Scope, path: typed.Path, value: ast.Path) -> bool:
 
 def _dedup(scope: Scope, node: ast.Step) -> typed.Dedup | None:
     paths: list[typed.Path] = []
+    match node.call.arguments:
+        case (
+            ast.Argument(None, ast.Path() as value),
+            ast.Argument(ast.Name("similar"), threshold),
+        ):
+            return _similar(scope, node, value, threshold)
+        case _:
+            pass
     for argument in node.call.arguments:
         if argument.name or argument.alias or not isinstance(argument.value, ast.Path):
             words = _words(node.call.arguments)
@@ -271,6 +367,49 @@ def _dedup(scope: Scope, node: ast.Step) -> typed.Dedup | None:
         scope.wrong("dedup", node.call.span)
         return None
     return typed.Dedup(tuple(paths), node.span)
+
+
+def _similar(
+    scope: Scope, node: ast.Step, column: ast.Path, threshold: ast.Value
+) -> typed.Dedup | None:
+    path = scope.path(column)
+    number: object = None
+    shown = described(threshold)
+    match threshold:
+        case ast.Literal(value):
+            number = value
+        case ast.ParameterValue(name, span):
+            constant = scope.constant(name, span)
+            if constant is None or constant[0] is None:
+                return None
+            number, shown = constant[0], f"`${name}` = {constant[0]}"
+        case _:
+            pass
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= 1:
+        scope.report(
+            problems.BadValue(
+                span=threshold.span,
+                what="`similar`, a cosine similarity,",
+                wanted="a number above 0, up to 1",
+                found=shown,
+            )
+        )
+        return None
+    if path is None:
+        return None
+    found = types.required(scope.type_of(path))
+    if not isinstance(found, types.Vector) and found != types.NULL:
+        scope.report(
+            problems.WrongType(
+                span=column.span,
+                what="what is compared by `similar`",
+                expected="a vector",
+                found=types.name(found),
+                advice="`embed` makes one of a text, and SQL of a list of numbers: `numbers::FLOAT[384]`",
+            )
+        )
+        return None
+    return typed.Dedup((path,), node.span, float(number))
 
 
 def _unnest(scope: Scope, node: ast.Step) -> typed.Unnest | None:

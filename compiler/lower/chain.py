@@ -143,9 +143,9 @@ class Chain:
                 self.select(step)
             case typed.Limit():
                 self.limit(step)
-            case typed.Dedup(paths, span):
+            case typed.Dedup(paths, span, similar):
                 reads = {".".join(path): self.resolve(path, span) for path in paths}
-                self.ops.append(plan.Dedup(span=span, what="dedup", reads=reads))
+                self.ops.append(plan.Dedup(span=span, what="dedup", reads=reads, similar=similar))
             case typed.Unnest():
                 self.unnest(step)
             case typed.Draw():
@@ -260,9 +260,24 @@ class Chain:
     def embed(self, step: typed.Embed) -> None:
         ref = self.resolve(step.path, step.span)
         name = ".".join(step.path)
+        needed: dict[str, tuple[Type, Ref]] = {name: (types.Text(), ref)}
         what = f"embed({name})"
-        if ref not in self.sure:
-            self.require(step.span, what, (Field(name, types.Text()),), {name: ref})
+        spans = None
+        match step.parts:
+            case "words" | "first tokens":
+                how = "mean" if step.parts == "words" else "first"
+                what = f'embed({name}, words = "{how}")'
+            case "spans":
+                assert step.spans is not None
+                spans, column = self.resolve(step.spans, step.span), ".".join(step.spans)
+                needed[column] = (self.type_of(step.spans), spans)
+                what = f"embed({name}, spans = {column})"
+            case _:
+                pass
+        open_ = {column: pair for column, pair in needed.items() if pair[1] not in self.sure}
+        if open_:
+            fields = tuple(Field(column, types.required(t)) for column, (t, _) in open_.items())
+            self.require(step.span, what, fields, {c: slot for c, (_, slot) in open_.items()})
         slot = self.fresh(step.column)
         self.ops.append(
             plan.Embed(
@@ -272,10 +287,12 @@ class Chain:
                 read=str(ref),
                 write=slot,
                 dimensions=step.dimensions,
+                parts=step.parts,
+                spans=None if spans is None else str(spans),
             )
         )
         self.scope[step.column] = slot
-        self.types[step.column] = types.Vector(step.dimensions)
+        self.types[step.column] = step.type
         self.sure.add(slot)
 
     def require(

@@ -49,7 +49,7 @@ FORMS = {
     "select": 'select("id, question")',
     "limit": "limit(10)` or `limit(10, per = label)",
     "unnest": "unnest(topics as topic)` or `unnest(questions as question, answers as answer)",
-    "dedup": "dedup(question)",
+    "dedup": "dedup(question)` or `dedup(embedding, similar = 0.95)",
     "draw": "draw(3, from = examples) as shots",
     "embed": "embed(question) using minilm",
 }

@@ -85,7 +85,7 @@ class TextEmbedder:
         longest = self.max_tokens * CHARACTERS_PER_TOKEN
         encodings = self._tokenizer.encode_batch_fast([text[:longest] for text in texts])
         for text, encoding in zip(texts, encodings, strict=True):
-            self.truncated += len(text) > longest or _is_truncated(encoding, self.max_tokens)
+            self.truncated += len(text) > longest or is_truncated(encoding, self.max_tokens)
         # An empty text has no token where the tokenizer adds none: one padding token stands for it.
         return [encoding.ids or [self._pad_id] for encoding in encodings]
 
@@ -147,7 +147,8 @@ def open_tokenizer(path: Path, max_tokens: int, *, lowercase: bool) -> Tokenizer
     return tokenizer
 
 
-def _is_truncated(encoding: Encoding, max_tokens: int) -> bool:
+def is_truncated(encoding: Encoding, max_tokens: int) -> bool:
+    """Whether a text had more tokens than it was given."""
     # Asking for what overflowed copies it, so only a full encoding is asked.
     return len(encoding.ids) == max_tokens and bool(encoding.overflowing)
 
@@ -167,13 +168,46 @@ def open_embedder(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> TextEmbedder:
-    """The embedder of a text model, fetched and exported where that was not done before.
+    """The embedder of a text model, with `open_graph`'s arguments.
 
-    `pooling` is `mean`, `cls`, `last` or `max`; None leaves it, `normalize` and `max_tokens` to
-    the model's files. `prompt` stands before each text; `prompt_name` takes one of the model's own
-    instead, and where both are None it is the model's default. `truncate` keeps the first
-    `dimensions` of a vector. Raises RunError: the model cannot be had, is no text model, cannot be
-    exported, does not have `dimensions`, or has no such prompt.
+    `prompt` stands before each text; `prompt_name` takes one of the model's own instead, and where
+    both are None it is the model's default. Raises RunError: there is no such prompt, or as
+    `open_graph` does.
+    """
+    graph = open_graph(
+        reference,
+        base=base,
+        dimensions=dimensions,
+        pooling=pooling,
+        normalize=normalize,
+        max_tokens=max_tokens,
+        precision=precision,
+        truncate=truncate,
+        cache=cache,
+        progress=progress,
+    )
+    stands_before = prompt_of(graph, prompt=prompt, prompt_name=prompt_name, source=reference)
+    return TextEmbedder(graph, max_tokens=max_tokens, prompt=stands_before, dimensions=dimensions)
+
+
+def open_graph(
+    reference: str,
+    *,
+    base: Path,
+    dimensions: int,
+    pooling: str | None,
+    normalize: bool | None,
+    max_tokens: int | None,
+    precision: str,
+    cache: Path | None,
+    progress: Progress | None,
+    truncate: bool = False,
+) -> Graph:
+    """The graph of a text model, fetched and exported where that was not done before.
+
+    `pooling` is `mean`, `cls`, `last`, `max` or `none`; None leaves it, `normalize` and `max_tokens`
+    to the model's files. `truncate` takes a graph of more than `dimensions`. Raises RunError: the
+    model cannot be had, is no text model, cannot be exported, or does not have `dimensions`.
     """
     cache = cache or cache_folder()
     folder = fetch(reference, base=base, cache=cache, progress=progress)
@@ -187,16 +221,15 @@ def open_embedder(
         progress=progress,
     )
     if graph.dimensions < dimensions or (graph.dimensions > dimensions and not truncate):
-        fewer = ", or `truncate = true` to keep the first of them"
+        hint = f"write `dimensions = {graph.dimensions}`"
+        if dimensions < graph.dimensions and pooling != "none":
+            hint += ", or `truncate = true` to keep the first of them"
         raise RunError(
-            f"`{reference}` has {graph.dimensions} dimensions, not {dimensions}",
-            hint=f"write `dimensions = {graph.dimensions}`"
-            + (fewer if dimensions < graph.dimensions else ""),
+            f"`{reference}` has {graph.dimensions} dimensions, not {dimensions}", hint=hint
         )
     if max_tokens and graph.position_limit and max_tokens > graph.position_limit:
         raise RunError(
             f"`{reference}` reads {graph.position_limit} tokens of a text, not {max_tokens}",
             hint=f"write `max_tokens = {graph.position_limit}` or less",
         )
-    stands_before = prompt_of(graph, prompt=prompt, prompt_name=prompt_name, source=reference)
-    return TextEmbedder(graph, max_tokens=max_tokens, prompt=stands_before, dimensions=dimensions)
+    return graph

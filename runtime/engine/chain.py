@@ -10,6 +10,7 @@ from typing import Any
 
 from synthc.compiler import plan, types
 from synthc.compiler.types import Field
+from synthc.runtime.embedding.passages import passage
 from synthc.runtime.engine import chats
 from synthc.runtime.engine.asking import Asker, Filled, questions
 from synthc.runtime.engine.batcher import Batcher
@@ -31,7 +32,7 @@ WINDOW = 1_024
 FEWEST = 256
 """Rows on their way of a table that only asks: each is kept whole while it waits, which costs time."""
 
-Embed = Callable[[plan.Embed], Awaitable[Batcher[str, Any]]]
+Embed = Callable[[plan.Embed], Awaitable[Batcher[Any, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Chain:
         self._limits_behind = limits_behind
         self._ahead = ahead(table.ops)
         self._computed: dict[int, Batcher[Mapping[str, Any], tuple[Any, ...]]] = {}
-        self._embedded: dict[int, Batcher[str, Any]] = {}
+        self._embedded: dict[int, Batcher[Any, Any]] = {}
         self._drawn: dict[int, WholeTable] = {}
 
     async def prepare(self, tables: Mapping[str, plan.Table], *, rows: bool) -> None:
@@ -139,8 +140,11 @@ class Chain:
                     require(values[field.name], field)
             case plan.Embed():
                 self._still_wanted(op)
-                text = await scope.slot(op.read)
-                scope.slots[op.write] = await self._embedded[id(op)](text)
+                item = await scope.slot(op.read)
+                if op.parts:
+                    spans = await scope.slot(op.spans) if op.spans else None
+                    item = passage(item, op.parts, spans)
+                scope.slots[op.write] = await self._embedded[id(op)](item)
             case plan.Sample():
                 value = self._tools.draws.sample(op, self._place(scope))
                 check(value, op.field)

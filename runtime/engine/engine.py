@@ -256,6 +256,9 @@ class TableRun:
     async def _compared(self, row: _Row, op: plan.Op) -> bytes:
         """What a gate compares rows by: equal values have equal bytes."""
         match op:
+            case plan.Dedup(similar=float()):
+                (vector,) = (await row.scope.values(op.reads)).values()
+                return _bytes(vector)
             case plan.Dedup():
                 values = await row.scope.values(op.reads)
                 return hashlib.blake2b(_encoder.encode(values), digest_size=16).digest()
@@ -355,6 +358,13 @@ def _window(table: plan.Table, calls: Mapping[str, int]) -> int:
     backends = {ask.backend for ask in plan.asks(table.ops)}
     in_bulk = any(isinstance(op, plan.Embed) for op in table.ops) or not backends
     return max(WINDOW if in_bulk else FEWEST, sum(calls[name] for name in backends))
+
+
+def _bytes(vector: Any) -> bytes:
+    """The float32 numbers of a vector; none where it is null."""
+    import numpy as np
+
+    return b"" if vector is None else np.asarray(vector, np.float32).tobytes()
 
 
 def _side_by_side(lists: Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, Protocol, TypeVar
+
+from synthc.runtime.engine.batcher import Batcher
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -159,7 +161,7 @@ class Gate(Protocol):
         """Whether calls may be made for a row; waits while those before it could be enough."""
         ...
 
-    def enter(self, number: int, value: bytes) -> asyncio.Future[bool]:
+    def enter(self, number: int, value: bytes) -> Awaitable[bool]:
         """Whether the row passes, when it is its turn."""
         ...
 
@@ -294,6 +296,44 @@ class Firsts:
             return False
         self._met.add(value)
         return True
+
+
+class FirstsOfSimilar:
+    """Lets a row through whose vector is not similar to that of one that it let through before.
+
+    A row's value are the bytes of its vector, float32; none of one that is null.
+    """
+
+    full = False
+    turned_away = "dropped"
+
+    def __init__(self, similar: float) -> None:
+        from synthc.runtime.engine.similar import BLOCK, Distinct
+
+        self._distinct = Distinct(similar)
+        self._turns = Turns[bytes | None, asyncio.Task[bool] | None](self._turn)
+        # Rows that come together are looked at together, in their order, on another thread.
+        self._block = Batcher[bytes, bool](self._look, BLOCK)
+
+    async def wanted(self, number: int, value: bytes) -> bool:
+        del number, value
+        return True
+
+    async def enter(self, number: int, value: bytes) -> bool:
+        looked = await self._turns.arrive(number, value)
+        return looked is not None and await asyncio.shield(looked)
+
+    def leave(self, number: int) -> asyncio.Future[bool]:
+        if not self._turns.had(number):
+            self._turns.arrive(number, None)
+        return _known(True)
+
+    def _turn(self, _number: int, value: bytes | None) -> asyncio.Task[bool] | None:
+        # Tasks begin in the order in which they are made.
+        return None if value is None else asyncio.create_task(self._block(value))
+
+    async def _look(self, values: Sequence[bytes]) -> Sequence[bool]:
+        return await asyncio.to_thread(self._distinct.add, values)
 
 
 def _known(answer: bool) -> asyncio.Future[bool]:

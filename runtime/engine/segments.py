@@ -12,7 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from synthc.compiler import plan
-from synthc.runtime.engine.gate import Firsts, Gate, LabelLimit, LabelPaces, Limit, Numbers, Pace
+from synthc.runtime.engine.gate import (
+    Firsts,
+    FirstsOfSimilar,
+    Gate,
+    LabelLimit,
+    LabelPaces,
+    Limit,
+    Numbers,
+    Pace,
+)
 from synthc.runtime.ops import costs, every
 
 
@@ -65,8 +74,10 @@ def _segment(ops: tuple[plan.Op, ...], fork: plan.Unnest | None, *, numbered: bo
                 gates[id(op)] = _label_limit(op, since_cost)
                 if since_cost:
                     paces.append((op if _label_known(op, since_cost) else None, gates[id(op)]))
-            case plan.Dedup():
+            case plan.Dedup(similar=None):
                 gates[id(op)] = Firsts()
+            case plan.Dedup(similar=float() as similar):
+                gates[id(op)] = FirstsOfSimilar(similar)
             case _:
                 pass
     return Segment(

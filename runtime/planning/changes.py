@@ -133,6 +133,7 @@ _PARTS: dict[str, str] = {
     "template": "the template of {name} changed",
     "source": "what {name} is drawn from changed",
     "value": "the value of {name} is {now}, and was {was}",
+    "similar": "what `dedup` takes for similar is {now}, and was {was}",
     "count": "the count of {name} is {now}, and was {was}",
     "times": "{name} goes {now} rounds, and went {was}",
     "where": "which rows {name} is asked for changed",

@@ -111,7 +111,10 @@ class Places:
 
 
 class Firsts:
-    """Lets the first of rows with equal values pass, and each whose values are not known."""
+    """Lets the first of rows with equal values pass, and each whose values are not known.
+
+    How similar vectors are is not looked at: each may pass.
+    """
 
     def __init__(self, op: plan.Dedup) -> None:
         self._op = op
@@ -123,7 +126,7 @@ class Firsts:
         return "yes"
 
     def enter(self, row: Row) -> bool:
-        if any(row.open(ref) for ref in self._op.reads.values()):
+        if self._op.similar is not None or any(row.open(r) for r in self._op.reads.values()):
             row.sure = row.sure and not self._open and not self._met
             self._open = True
             return True

@@ -259,10 +259,13 @@ class Walk:
     def _embed(self, op: plan.Embed, rows: list[Row]) -> list[Row]:
         tally = self._tally(op)
         tally.guessed |= self.guessed
+        type_ = plan.embedding(op.dimensions, op.parts)
         for row in rows:
             tally.most += 1
             tally.least += row.sure
-            row.put(op.write, [0.0] * op.dimensions, unknown=True)
+            spans = row.slots[op.spans] if op.spans else None
+            count = len(spans) if isinstance(spans, list) else None
+            row.put(op.write, filler(type_, 100, count), unknown=True)
         return rows
 
     async def _compute(self, op: plan.Compute, rows: list[Row]) -> list[Row]:

@@ -6,12 +6,14 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthc.runtime.engine.gate import (
     Firsts,
+    FirstsOfSimilar,
     Gate,
     LabelLimit,
     LabelPaces,
@@ -51,7 +53,7 @@ async def walked(gate: Gate, rows: list[Row], *, paced: bool) -> tuple[list[str]
     asked: set[int] = set()
 
     async def walk(number: int, row: Row) -> str:
-        value = row.label.encode()
+        value = row.label.encode("latin-1")
         status = "gone"
         await ticks(row.delays[0])
         if row.gone_at != 0:
@@ -180,6 +182,32 @@ def test_of_equal_rows_the_first_passes(rows: list[Row]) -> None:
     assert statuses == expected
 
 
+VECTORS = {
+    "a": np.array([1, 0, 0], np.float32),
+    "b": np.array([2, 0.1, 0], np.float32),  # like `a`
+    "c": np.array([1, 1, 0], np.float32),
+}
+
+
+@settings(deadline=None, max_examples=100)
+@given(ROWS)
+def test_of_similar_rows_the_first_passes(rows: list[Row]) -> None:
+    met: set[str] = set()
+    expected = []
+    for row in rows:
+        kind = "a" if row.label == "b" else row.label
+        if row.gone_at is not None:
+            expected.append("gone")
+        else:
+            expected.append("dropped" if kind in met else "kept")
+            met.add(kind)
+    found = [
+        Row(VECTORS[row.label].tobytes().decode("latin-1"), row.delays, row.gone_at) for row in rows
+    ]
+    statuses, _ = run(FirstsOfSimilar(0.9), found, paced=False)
+    assert statuses == expected
+
+
 @settings(deadline=None, max_examples=100)
 @given(st.permutations(range(6)), st.lists(st.integers(0, 3), min_size=6, max_size=6))
 def test_children_are_numbered_in_the_order_of_their_parents(
@@ -197,23 +225,26 @@ def test_children_are_numbered_in_the_order_of_their_parents(
 
 
 @pytest.mark.parametrize(
-    "gate", [Limit(2), LabelLimit(1, None, LabelPaces(1), "not_asked"), Firsts()]
+    "gate",
+    [Limit(2), LabelLimit(1, None, LabelPaces(1), "not_asked"), Firsts(), FirstsOfSimilar(0.5)],
 )
 def test_a_row_that_is_cancelled_holds_nobody_up_that_is_cancelled_too(gate: Gate) -> None:
+    value = VECTORS["a"].tobytes()
+
     async def check() -> None:
         waiting = [
             asyncio.create_task(coming)
             for number in (1, 2)
-            for coming in (gate.wanted(number, b"x"), entering(number))
+            for coming in (gate.wanted(number, value), entering(number))
         ]
         await ticks(2)
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        await gate.wanted(0, b"x")
-        assert await gate.enter(0, b"x")
+        await gate.wanted(0, value)
+        assert await gate.enter(0, value)
 
     async def entering(number: int) -> bool:
-        return await gate.enter(number, b"x")
+        return await gate.enter(number, value)
 
     asyncio.run(asyncio.wait_for(check(), 5))
