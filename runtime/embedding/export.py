@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from synthc.runtime.embedding.chat_template import ChatTemplate
 from synthc.runtime.embedding.model_files import NEEDED, read_text_model
 from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import (
@@ -59,6 +60,8 @@ class Graph:
     prompts: Mapping[str, str]
     default_prompt: str | None
     pools_prompt: bool
+    chat_template: ChatTemplate | None
+    wraps_text: bool
     digest: str
     card: Mapping[str, Any]
 
@@ -66,6 +69,7 @@ class Graph:
     def of(cls, card: Mapping[str, Any], folder: Path) -> Graph:
         """The graph in a folder, as its card says."""
         files = json.dumps(card.get("files"), sort_keys=True)
+        template = card["chat_template"]
         return cls(
             path=folder / "model.onnx",
             tokenizer=folder / "tokenizer.json",
@@ -79,6 +83,8 @@ class Graph:
             prompts=card["prompts"],
             default_prompt=card["default_prompt"],
             pools_prompt=card["pools_prompt"],
+            chat_template=ChatTemplate(**template) if template else None,
+            wraps_text=card["wraps_text"],
             digest=hashlib.sha256(files.encode()).hexdigest(),
             card=card,
         )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from synthc.runtime.embedding.chat_template import ChatTemplate
 from synthc.runtime.errors import RunError
 
 # What 1_Pooling/config.json calls a pooling, as a flag and by name, and we do. Where a model has
@@ -35,6 +36,17 @@ NAMED_POOLINGS = {
 FLAG = "pooling_mode_"
 
 ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid")
+
+# What a chat template may print.
+TOKENS = (
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+)
 
 # These count positions from the padding id on, which takes that many from what they can read.
 POSITIONS_AFTER_PADDING = frozenset(
@@ -64,6 +76,8 @@ class TextModel:
     `prompts` are what the model wants before a text, by name, and `default_prompt` is the name of
     the one it wants where none is chosen. Unless `pools_prompt`, the pooling leaves its tokens out.
 
+    `chat_template` writes conversations; where `wraps_text`, a plain text is one too: the user's turn.
+
     `max_tokens` is where a text is cut, special tokens counted; `position_limit` the most that the
     model can read at all (None: no limit). `lowercase` asks for lower-case text before tokenising.
     """
@@ -79,6 +93,8 @@ class TextModel:
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt: str | None = None
     pools_prompt: bool = True
+    chat_template: ChatTemplate | None = None
+    wraps_text: bool = False
 
 
 def read_text_model(folder: Path, *, pooling: str | None, normalize: bool | None) -> TextModel:
@@ -117,6 +133,7 @@ def read_text_model(folder: Path, *, pooling: str | None, normalize: bool | None
         normalize = ends_so and pooling != "none"
     sentences = _json(transformer / "sentence_bert_config.json")
     prompts = _json(folder / "config_sentence_transformers.json")
+    template = _chat_template(transformer)
     limit = _position_limit(transformer)
     return TextModel(
         folder=transformer,
@@ -130,6 +147,9 @@ def read_text_model(folder: Path, *, pooling: str | None, normalize: bool | None
         prompts=prompts.get("prompts") or {},
         default_prompt=prompts.get("default_prompt_name"),
         pools_prompt=settings.get("include_prompt") is not False,
+        chat_template=template,
+        # A folder of sentence-transformers says all that is done to a text.
+        wraps_text=template is not None and pooling == "last" and not modules,
     )
 
 
@@ -208,6 +228,25 @@ def _read_dense(folder: Path, hint: str) -> Dense:
             f"{folder / 'config.json'} has no `out_features`", hint="fetch the model again"
         )
     return Dense(folder=folder, outputs=outputs, activation=activation)
+
+
+def _chat_template(transformer: Path) -> ChatTemplate | None:
+    """The template that stands in a file of its own, else the one among the tokenizer's settings."""
+    settings = _json(transformer / "tokenizer_config.json")
+    file = transformer / "chat_template.jinja"
+    source = file.read_text(encoding="utf-8") if file.is_file() else settings.get("chat_template")
+    if isinstance(source, list):
+        named = {item.get("name"): item.get("template") for item in source}
+        source = named.get("default")
+    if not isinstance(source, str):
+        return None
+    known = {**_json(transformer / "special_tokens_map.json"), **settings}
+    tokens = {name: known[name] for name in TOKENS if known.get(name)}
+    written = {
+        name: token["content"] if isinstance(token, dict) else token
+        for name, token in tokens.items()
+    }
+    return ChatTemplate(source, written)
 
 
 def _position_limit(transformer: Path) -> int | None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Encoding, Tokenizer, normalizers
 
+from synthc.runtime.backends.protocol import Message
+from synthc.runtime.embedding.chat_template import Rendered, render
 from synthc.runtime.embedding.export import Graph, graph_for, prompt_of
 from synthc.runtime.embedding.session import Session
 from synthc.runtime.errors import RunError
@@ -57,6 +59,8 @@ class TextEmbedder:
         self.dimensions = dimensions or graph.dimensions
         self._prompt = prompt
         self._unit_length = graph.normalize
+        self._template = graph.chat_template
+        self._wraps_text = graph.wraps_text
         self.max_tokens = max_tokens or graph.max_tokens
         self.truncated = 0
         self._session = Session(graph.path, threads=threads)
@@ -67,7 +71,21 @@ class TextEmbedder:
             graph.tokenizer, self.max_tokens, lowercase=graph.lowercase
         )
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
+    def conversation(self, turns: Sequence[Message]) -> Rendered:
+        """What is embedded of a conversation; the prompt stands in its last turn.
+
+        Raises RowFailed where the model's template refuses it, RunError where it has none.
+        """
+        if self._template is None:
+            raise RunError(
+                "a conversation cannot be embedded: the model has no chat template",
+                hint="embed a text, or use a model that was trained on conversations",
+            )
+        *before, last = turns
+        last = Message(last.role, self._prompt + last.content)
+        return render(self._template, (*before, last))
+
+    def embed(self, texts: Sequence[str | Rendered]) -> np.ndarray:
         """The vectors of the texts: float32 of shape (len(texts), dimensions), in their order."""
         place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         distinct = list(place)
@@ -79,15 +97,27 @@ class TextEmbedder:
                 vectors[start + rows] = self._vectors([ids[row] for row in rows])
         return vectors[np.array([place[text] for text in texts], np.intp)]
 
-    def _tokenise(self, texts: list[str]) -> list[list[int]]:
+    def _tokenise(self, texts: list[str | Rendered]) -> list[list[int]]:
         """The token ids of each text, at least one and at most max_tokens of them."""
-        texts = [self._prompt + text for text in texts] if self._prompt else texts
+        if self._wraps_text:
+            texts = [
+                self.conversation([Message("user", text)]) if isinstance(text, str) else text
+                for text in texts
+            ]
+        found: list[list[int]] = [[] for _ in texts]
+        plain = {n: self._prompt + text for n, text in enumerate(texts) if isinstance(text, str)}
+        rendered = {n: text.text for n, text in enumerate(texts) if isinstance(text, Rendered)}
         longest = self.max_tokens * CHARACTERS_PER_TOKEN
-        encodings = self._tokenizer.encode_batch_fast([text[:longest] for text in texts])
-        for text, encoding in zip(texts, encodings, strict=True):
-            self.truncated += len(text) > longest or is_truncated(encoding, self.max_tokens)
-        # An empty text has no token where the tokenizer adds none: one padding token stands for it.
-        return [encoding.ids or [self._pad_id] for encoding in encodings]
+        for part, special in ((plain, True), (rendered, False)):
+            encodings = self._tokenizer.encode_batch_fast(
+                [text[:longest] for text in part.values()], add_special_tokens=special
+            )
+            for (place, text), encoding in zip(part.items(), encodings, strict=True):
+                self.truncated += len(text) > longest or is_truncated(encoding, self.max_tokens)
+                # An empty text has no token where the tokenizer adds none: one padding token
+                # stands for it.
+                found[place] = encoding.ids or [self._pad_id]
+        return found
 
     def _vectors(self, ids: list[list[int]]) -> np.ndarray:
         """The vectors of one batch: (len(ids), dimensions)."""

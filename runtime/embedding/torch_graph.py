@@ -5,6 +5,7 @@ This imports torch: only the export's own process imports this.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shutil
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from optimum.exporters.onnx import main_export
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from synthc.runtime.backends.protocol import Message
+from synthc.runtime.embedding.chat_template import render
 from synthc.runtime.embedding.export import EXPORT_PACKAGES, EXPORTER, Graph
 from synthc.runtime.embedding.model_files import Dense, TextModel
 from synthc.runtime.embedding.pipeline import TextEmbedder, inputs_of, open_tokenizer, pad
@@ -82,6 +85,8 @@ def export(
         "prompts": dict(model.prompts),
         "default_prompt": model.default_prompt,
         "pools_prompt": model.pools_prompt,
+        "chat_template": model.chat_template and dataclasses.asdict(model.chat_template),
+        "wraps_text": model.wraps_text,
         "opset": OPSET,
         "versions": {name: metadata.version(name) for name in EXPORT_PACKAGES},
     }
@@ -288,9 +293,11 @@ def original_vectors(model: TextModel, samples: Sequence[str]) -> tuple[list[str
     tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
     original = AutoModel.from_pretrained(model.folder, local_files_only=True).float().eval()
     texts, vectors = [], []
-    for text in samples:
+    for sample in samples:
+        text = sample.lower() if model.lowercase else sample
         inputs = tokenizer(
-            text.lower() if model.lowercase else text,
+            _as_chat(tokenizer, model, text) if model.wraps_text else text,
+            add_special_tokens=not model.wraps_text,
             truncation=True,
             max_length=model.max_tokens,
             return_tensors="pt",
@@ -305,9 +312,19 @@ def original_vectors(model: TextModel, samples: Sequence[str]) -> tuple[list[str
                     made, weights["linear.weight"], weights.get("linear.bias")
                 )
                 made = getattr(torch.nn, layer.activation)()(made)
-        texts.append(text)
+        texts.append(sample)
         vectors.append(made.numpy())
     return texts, np.concatenate(vectors)
+
+
+def _as_chat(tokenizer: Any, model: TextModel, text: str) -> str:
+    """The text as the user's turn, by transformers; ours, where the template asks for today's date."""
+    template = model.chat_template
+    assert template is not None
+    if "strftime_now" in template.source:
+        return render(template, [Message("user", text)]).text
+    turn = {"role": "user", "content": text}
+    return tokenizer.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
 
 
 def original_pooling(tokens: torch.Tensor, pooling: str) -> torch.Tensor:
