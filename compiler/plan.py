@@ -405,6 +405,9 @@ Parts = Literal["tokens", "words", "first tokens", "spans"]
 class Embed(Struct, frozen=True, kw_only=True, tag="embed", omit_defaults=True):
     """The vector of a text, or with `parts` a list with the vectors of its parts.
 
+    With `chat` it is that of a conversation; where there is a `system`, the slot of another text or
+    null, that of the conversation of a system's turn and the text as the user's.
+
     These are the text's tokens; its words, each the mean of its tokens or the first of them (`first
     tokens`); or the labelled spans that stand in the slot `spans`, each the mean of its tokens.
     """
@@ -417,6 +420,8 @@ class Embed(Struct, frozen=True, kw_only=True, tag="embed", omit_defaults=True):
     dimensions: int
     parts: Parts | None = None
     spans: str | None = None
+    chat: bool = False
+    system: str | None = None
 
 
 def embedding(dimensions: int, parts: Parts | None) -> Type:
@@ -617,7 +622,7 @@ def reads(op: Op) -> frozenset[str]:
     """The slots that an operation needs."""
     match op:
         case Embed():
-            return frozenset((op.read, op.spans) if op.spans else (op.read,))
+            return frozenset(slot for slot in (op.read, op.spans, op.system) if slot)
         case Constant() | Sample() | Draw():
             return frozenset()
         case Limit():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from synthc.compiler import plan
 from synthc.runtime.backends.pace import PACE, Pace
-from synthc.runtime.backends.protocol import Backend
+from synthc.runtime.backends.protocol import Backend, Message
 from synthc.runtime.backends.settings import resolve
 from synthc.runtime.embedding.passages import Passage
 from synthc.runtime.engine.asking import AskCounts, Calls, Model
@@ -66,6 +66,7 @@ class LazyModels:
         self._longest = max((b.sampling.max_tokens or 0 for b in plan_.backends), default=0)
         self._opening: dict[str, asyncio.Future[Any]] = {}
         self._used: dict[str, TextEmbedder | TokenEmbedder] = {}
+        self._conversations: dict[str, Callable[[Sequence[Message]], Any]] = {}
         self._threads: list[ThreadPoolExecutor] = []
         self._stack = AsyncExitStack()
         ops = [op for table in plan_.tables for op in every(table.ops)]
@@ -183,9 +184,9 @@ class LazyModels:
         servers = LocalServers(fetching, max_tokens=self._longest)
         return await self._stack.enter_async_context(servers)
 
-    async def embed(self, op: plan.Embed, *, calls: Calls) -> Batcher[Any, Any]:
-        """What embeds texts (or passages) for an operation: batches on a thread of the embedder's own,
-        or on a server.
+    async def embed(self, op: plan.Embed, *, calls: Calls) -> Callable[[Any], Awaitable[Any]]:
+        """What embeds a text (a passage, or messages) for an operation: batches on a thread of the
+        embedder's own, or on a server.
 
         Of a server the vectors are kept among the `calls`.
         """
@@ -196,7 +197,21 @@ class LazyModels:
                 span=op.span,
             )
         opening = functools.partial(self._open_embedder, op.embedder, calls)
-        return await self._once(f"embed {op.embedder}", opening)
+        batcher = await self._once(f"embed {op.embedder}", opening)
+        if not op.chat and not op.system:
+            return batcher
+        written = _as_lines if self._stand_in else self._conversations.get(op.embedder)
+        if written is None:
+            raise RunError(
+                f"`{op.what}` is a conversation, and the model of `{op.embedder}` has no chat template",
+                hint="embed a text, or use a model that was trained on conversations",
+                span=op.span,
+            )
+
+        async def embed(turns: Sequence[Message]) -> Any:
+            return await batcher(written(turns))
+
+        return embed
 
     async def _open_embedder(self, name: str, calls: Calls) -> Batcher[Any, Any]:
         spec = self._embedders[name]
@@ -220,7 +235,7 @@ class LazyModels:
                 budget=self._budget,
             )
             return Batcher((await self._stack.enter_async_context(opening)).embed)
-        from synthc.runtime.embedding.pipeline import open_embedder
+        from synthc.runtime.embedding.pipeline import TextEmbedder, open_embedder
         from synthc.runtime.embedding.tokens import TEXTS, open_token_embedder
 
         thread = ThreadPoolExecutor(1, f"embed-{name}")
@@ -246,6 +261,8 @@ class LazyModels:
         )
         embedder = await loop.run_in_executor(thread, opening)
         self._used[name] = embedder
+        if isinstance(embedder, TextEmbedder) and embedder.has_template:
+            self._conversations[name] = embedder.conversation
 
         async def embed(texts: Sequence[Any]) -> Sequence[Any]:
             return list(await loop.run_in_executor(thread, embedder.embed, texts))
@@ -266,6 +283,10 @@ class LazyModels:
                 texts = "1 text" if embedder.truncated == 1 else f"{embedder.truncated} texts"
                 found.append(f"{name}: {texts} cut at {embedder.max_tokens} tokens")
         return found
+
+
+def _as_lines(turns: Sequence[Message]) -> str:
+    return "\n".join(f"{turn.role}: {turn.content}" for turn in turns)
 
 
 def _kind(spec: plan.Backend | plan.Embedder) -> str:

