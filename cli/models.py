@@ -74,18 +74,30 @@ def fetch(name: str, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--pooling", type=click.Choice(["mean", "cls", "last", "max", "none"]))
 @click.option("--normalize/--no-normalize", default=None)
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32")
 @json_option
-def export(name: str, pooling: str | None, normalize: bool | None, as_json: bool) -> None:
+def export(
+    name: str, pooling: str | None, normalize: bool | None, precision: str, as_json: bool
+) -> None:
     """Make the ONNX graph of a text model, checked against the original."""
     from synthc.runtime import models
     from synthc.runtime.embedding.export import graph_for
 
     with _told() as progress:
         folder = models.fetch(name, base=Path.cwd(), progress=progress)
-        graph = graph_for(folder, pooling=pooling, normalize=normalize, progress=progress)
+        graph = graph_for(
+            folder,
+            pooling=pooling,
+            normalize=normalize,
+            precision=precision,
+            source=name,
+            progress=progress,
+        )
+    least = graph.card["parity"]["least_cosine"]
     if as_json:
         about = {"dimensions": graph.dimensions, "max_tokens": graph.max_tokens}
-        print_json({"path": str(graph.path), **about})
+        print_json({"path": str(graph.path), **about, "card": dict(graph.card)})
     else:
-        say(f"{graph.dimensions} dimensions, at most {graph.max_tokens} tokens")
+        say(f"{graph.dimensions} dimensions, at most {graph.max_tokens} tokens, in {precision}:")
+        say(f"a cosine of {least:.5f} at least to the vectors of the original")
         click.echo(graph.path)

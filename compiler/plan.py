@@ -80,7 +80,11 @@ class Backend(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Embedder(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A model that turns text into vectors of `dimensions` floats: a server's, where there is an `url`."""
+    """A model that turns text into vectors of `dimensions` floats: a server's, where there is an `url`.
+
+    `prompt` stands before each text; `prompt_name` is one of the model's own. `truncate` keeps the
+    first `dimensions` of a model that has more. What is None is as the model's files say.
+    """
 
     name: str
     span: Span
@@ -91,6 +95,10 @@ class Embedder(Struct, frozen=True, kw_only=True, omit_defaults=True):
     pooling: str | None = None
     normalize: bool | None = None
     max_tokens: int | None = None
+    precision: str = "fp32"
+    prompt: str | None = None
+    prompt_name: str | None = None
+    truncate: bool = False
 
 
 class Read(Struct, frozen=True, tag="read"):
@@ -399,6 +407,9 @@ Parts = Literal["tokens", "words", "first tokens", "spans"]
 class Embed(Struct, frozen=True, kw_only=True, tag="embed", omit_defaults=True):
     """The vector of a text, or with `parts` a list with the vectors of its parts.
 
+    With `chat` it is that of a conversation; where there is a `system`, the slot of another text or
+    null, that of the conversation of a system's turn and the text as the user's.
+
     These are the text's tokens; its words, each the mean of its tokens or the first of them (`first
     tokens`); or the labelled spans that stand in the slot `spans`, each the mean of its tokens.
     """
@@ -411,6 +422,8 @@ class Embed(Struct, frozen=True, kw_only=True, tag="embed", omit_defaults=True):
     dimensions: int
     parts: Parts | None = None
     spans: str | None = None
+    chat: bool = False
+    system: str | None = None
 
 
 def embedding(dimensions: int, parts: Parts | None) -> Type:
@@ -611,7 +624,7 @@ def reads(op: Op) -> frozenset[str]:
     """The slots that an operation needs."""
     match op:
         case Embed():
-            return frozenset((op.read, op.spans) if op.spans else (op.read,))
+            return frozenset(slot for slot in (op.read, op.spans, op.system) if slot)
         case Constant() | Sample() | Draw():
             return frozenset()
         case Limit():

@@ -311,7 +311,7 @@ class Select(Struct, frozen=True):
 
 
 class Embed(Struct, frozen=True):
-    """A vector of a text column, or those of its `parts` (see plan.Embed)."""
+    """A vector of a column, text or a chat, or those of its `parts` (see plan.Embed)."""
 
     path: Path
     embedder: str
@@ -320,6 +320,8 @@ class Embed(Struct, frozen=True):
     span: Span
     parts: plan.Parts | None = None
     spans: Path | None = None
+    chat: bool = False
+    system: Path | None = None
 
     @property
     def type(self) -> Type:

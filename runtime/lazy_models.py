@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from synthc.compiler import plan
 from synthc.runtime.backends.pace import PACE, Pace
-from synthc.runtime.backends.protocol import Backend
+from synthc.runtime.backends.protocol import Backend, Message
 from synthc.runtime.backends.settings import resolve
 from synthc.runtime.embedding.passages import Passage
 from synthc.runtime.engine.asking import AskCounts, Model
@@ -69,6 +69,7 @@ class LazyModels:
         self._longest = max((b.sampling.max_tokens or 0 for b in plan_.backends), default=0)
         self._opening: dict[str, asyncio.Future[Any]] = {}
         self._used: dict[str, tuple[TextEmbedder | TokenEmbedder, KeptEmbedder | None]] = {}
+        self._conversations: dict[str, Callable[[Sequence[Message]], Any]] = {}
         self._threads: list[ThreadPoolExecutor] = []
         self._stack = AsyncExitStack()
         ops = [op for table in plan_.tables for op in every(table.ops)]
@@ -106,8 +107,10 @@ class LazyModels:
         """All that decides which vector a text has."""
         model, url = self._model_of(spec), self._url_of(spec)
         if url is None:
-            return repr((model, spec.pooling, spec.normalize, spec.max_tokens))
-        return repr((_at(model, url), "remote"))
+            how = (spec.pooling, spec.normalize, spec.max_tokens, spec.precision)
+            first = spec.dimensions if spec.truncate else None
+            return repr((model, *how, spec.prompt, spec.prompt_name, first))
+        return repr((_at(model, url), "remote", spec.prompt))
 
     def _add_backend(self, spec: plan.Backend, seed: int) -> None:
         from synthc.runtime.models import is_gguf
@@ -184,9 +187,9 @@ class LazyModels:
         servers = LocalServers(fetching, max_tokens=self._longest)
         return await self._stack.enter_async_context(servers)
 
-    async def embed(self, op: plan.Embed, *, journal: Journal) -> Batcher[Any, Any]:
-        """What embeds texts (or passages) for an operation: batches on a thread of the embedder's own,
-        or on a server.
+    async def embed(self, op: plan.Embed, *, journal: Journal) -> Callable[[Any], Awaitable[Any]]:
+        """What embeds a text (a passage, or messages) for an operation: batches on a thread of the
+        embedder's own, or on a server.
 
         The vectors are kept in the `journal`, those of a server among the calls.
         """
@@ -197,7 +200,21 @@ class LazyModels:
                 span=op.span,
             )
         opening = functools.partial(self._open_embedder, op.embedder, journal)
-        return await self._once(f"embed {op.embedder}", opening)
+        batcher = await self._once(f"embed {op.embedder}", opening)
+        if not op.chat and not op.system:
+            return batcher
+        written = _as_lines if self._stand_in else self._conversations.get(op.embedder)
+        if written is None:
+            raise RunError(
+                f"`{op.what}` is a conversation, and the model of `{op.embedder}` has no chat template",
+                hint="embed a text, or use a model that was trained on conversations",
+                span=op.span,
+            )
+
+        async def embed(turns: Sequence[Message]) -> Any:
+            return await batcher(written(turns))
+
+        return embed
 
     async def _open_embedder(self, name: str, journal: Journal) -> Batcher[Any, Any]:
         spec = self._embedders[name]
@@ -222,22 +239,28 @@ class LazyModels:
             )
             return Batcher((await self._stack.enter_async_context(opening)).embed)
         from synthc.runtime.embedding.kept import KeptEmbedder
-        from synthc.runtime.embedding.pipeline import open_embedder
+        from synthc.runtime.embedding.pipeline import TextEmbedder, open_embedder
         from synthc.runtime.embedding.tokens import TEXTS, open_token_embedder
 
         thread = ThreadPoolExecutor(1, f"embed-{name}")
         self._threads.append(thread)
         loop = asyncio.get_running_loop()
         by_token = spec.pooling == "none"
+        of_texts = functools.partial(
+            open_embedder,
+            pooling=spec.pooling,
+            prompt=spec.prompt,
+            prompt_name=spec.prompt_name,
+            truncate=spec.truncate,
+        )
         opening = functools.partial(
-            open_token_embedder
-            if by_token
-            else functools.partial(open_embedder, pooling=spec.pooling),
+            open_token_embedder if by_token else of_texts,
             self._model_of(spec),
             base=self._base,
             dimensions=spec.dimensions,
             normalize=spec.normalize,
             max_tokens=spec.max_tokens,
+            precision=spec.precision,
             progress=self._progress,
         )
         embedder = await loop.run_in_executor(thread, opening)
@@ -245,9 +268,11 @@ class LazyModels:
         async def compute(texts: Sequence[Any]) -> Sequence[Any]:
             return list(await loop.run_in_executor(thread, embedder.embed, texts))
 
-        if by_token:
+        if not isinstance(embedder, TextEmbedder):
             self._used[name] = embedder, None
             return Batcher(compute, max_items=TEXTS)
+        if embedder.has_template:
+            self._conversations[name] = embedder.conversation
         kept = KeptEmbedder(name, f"{embedder.digest} {self.names[name]}", compute, journal)
         self._used[name] = embedder, kept
         # Others are on their way meanwhile: the next batch is there when one is done.
@@ -271,6 +296,10 @@ class LazyModels:
                 texts = "1 text" if embedder.truncated == 1 else f"{embedder.truncated} texts"
                 found.append(f"{name}: {texts} cut at {embedder.max_tokens} tokens")
         return found
+
+
+def _as_lines(turns: Sequence[Message]) -> str:
+    return "\n".join(f"{turn.role}: {turn.content}" for turn in turns)
 
 
 def _kind(spec: plan.Backend | plan.Embedder) -> str:

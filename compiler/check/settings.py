@@ -22,7 +22,7 @@ _PROTOCOLS = ("openai", "anthropic")
 _LONGEST = 4096
 """`max_tokens` where a spec has none and the protocol must have one."""
 _NOT_YET: Mapping[str, tuple[str, ...]] = {
-    "embedder": ("input", "precision", "input_name", "output_name"),
+    "embedder": ("input", "input_name", "output_name"),
 }
 
 
@@ -143,10 +143,15 @@ EMBEDDER: Mapping[str, tuple[str, Reader]] = {
     ),
     "normalize": ("true or false", _truth),
     "max_tokens": ("a whole number from 1", _number(1, _MANY, whole=True)),
+    "precision": ('one of "fp32", "fp16", "int8"', _one_of("fp32", "fp16", "int8")),
+    "prompt": ("text in quotes", _text),
+    "prompt_name": ("text in quotes", _text),
+    "truncate": ("true or false", _truth),
     "url": (_URL, _address),
     "api_key": (_MODEL, _setting),
 }
-_LOCAL = ("pooling", "normalize", "max_tokens")
+_LOCAL = ("pooling", "normalize", "max_tokens", "precision", "prompt_name", "truncate")
+_OF_WHOLE_TEXTS = ("prompt", "prompt_name", "truncate")
 
 _PRICE: Mapping[str, tuple[str, Reader]] = {
     "input_usd_per_mtok": ("a number of dollars from 0", _number(0, _MANY)),
@@ -219,10 +224,20 @@ def embedder(node: ast.Embedder, report: Report) -> plan.Embedder | None:
     found = _read(node.settings, EMBEDDER, (), "embedder", block, report)
     if found is None or not _complete(node.name, found[0], ("model", "dimensions"), block, report):
         return None
-    where = "where a server embeds (`url`)"
-    if "url" in found[0] and not _left_out(node.settings, _LOCAL, where, report):
-        return None
-    return plan.Embedder(name=node.name.text, span=node.span, **found[0])
+    values = found[0]
+    exclusive = (
+        ("url" in values, _LOCAL, "where a server embeds (`url`)"),
+        ("prompt" in values, ("prompt_name",), "where `prompt` is set"),
+        (
+            values.get("pooling") == "none",
+            _OF_WHOLE_TEXTS,
+            "where every token has its vector (`pooling`)",
+        ),
+    )
+    for given, names, where in exclusive:
+        if given and not _left_out(node.settings, names, where, report):
+            return None
+    return plan.Embedder(name=node.name.text, span=node.span, **values)
 
 
 def _left_out(
@@ -353,6 +368,11 @@ _ELSEWHERE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "api_key": ("key", "token", "apikey", "secret"),
         "dimensions": ("dim", "dims", "dimension", "size"),
         "model": ("model_name", "model_id", "name"),
+        "normalize": ("normalise", "normalize_embeddings", "normalized"),
+        "max_tokens": ("max_seq_length", "max_length"),
+        "precision": ("dtype", "torch_dtype", "quantization", "quantize"),
+        "prompt": ("prefix", "instruction", "query_prompt"),
+        "truncate": ("truncate_dim", "matryoshka"),
     },
     "price": {
         "input_usd_per_mtok": ("input", "prompt", "in"),

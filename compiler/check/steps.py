@@ -21,8 +21,8 @@ THIS = "this"
 """What SQL over all rows of a chain calls them."""
 
 
-_WHICH = {"words": 'words = "mean"', "spans": "spans = entities"}
-"""The arguments of `embed` that say of which parts of a text there are to be vectors."""
+_WHICH = {"words": 'words = "mean"', "spans": "spans = entities", "system": "system = persona"}
+"""The arguments of `embed`: of which parts of a text there are to be vectors, or what goes before it."""
 
 _PLAIN = ("where", "select", "limit", "unnest", "dedup")
 """The steps that use nothing and need no name."""
@@ -195,10 +195,6 @@ def _select(scope: Scope, node: ast.Step) -> typed.Select | None:
 
 
 def _embed(scope: Scope, node: ast.Step) -> typed.Embed | None:
-    for argument in node.call.arguments:
-        if argument.name is not None and argument.name.text == "system":
-            scope.report(problems.NotYet(span=argument.name.span, word="system"))
-            return None
     match node.call.arguments:
         case (ast.Argument(None, ast.Path() as value), *rest) if all(a.name for a in rest):
             which = [(argument.name.text, argument.value) for argument in rest if argument.name]
@@ -219,14 +215,26 @@ def _embed(scope: Scope, node: ast.Step) -> typed.Embed | None:
         scope.columns_known = False
         return None
     found = types.required(scope.type_of(path))
-    if not assignable(found, types.Text()):
-        what = "what is embedded"
+    whole = embedder.url is None and embedder.pooling != "none"
+    chat = whole and not which and not assignable(found, types.Text())
+    if not assignable(found, types.Chat() if chat else types.Text()):
+        expected = "text or chat" if whole and not which else "text"
         scope.report(
-            problems.WrongType(span=value.span, what=what, expected="text", found=types.name(found))
+            problems.WrongType(
+                span=value.span,
+                what="what is embedded",
+                expected=expected,
+                found=types.name(found),
+            )
         )
         return None
-    parts, spans = "tokens" if embedder.pooling == "none" else None, None
-    if which:
+    parts, spans, system = "tokens" if embedder.pooling == "none" else None, None, None
+    if which and which[0][0] == "system":
+        system = _system(scope, which[0][1], embedder)
+        if system is None:
+            scope.columns_known = False
+            return None
+    elif which:
         asked = _parts(scope, *which[0], embedder)
         if asked is None:
             scope.columns_known = False
@@ -237,9 +245,38 @@ def _embed(scope: Scope, node: ast.Step) -> typed.Embed | None:
     advice = None if node.aliases else f"name the vector: `as {column}2`"
     if scope.taken(column, place, advice):
         return None
-    step = typed.Embed(path, name, embedder.dimensions, column, node.span, parts, spans)
+    step = typed.Embed(
+        path, name, embedder.dimensions, column, node.span, parts, spans, chat, system
+    )
     scope.columns[column] = step.type
     return step
+
+
+def _system(scope: Scope, value: ast.Value, embedder: plan.Embedder) -> typed.Path | None:
+    """The column that `system` names, whose text goes before another as the system's turn."""
+    wanted, advice = "a column", None
+    if embedder.url is not None:
+        wanted = "left out where a server embeds (`url`)"
+    elif embedder.pooling == "none":
+        wanted = "left out where every token has its vector (`pooling`)"
+    elif isinstance(value, ast.Path):
+        path = scope.path(value)
+        found = types.required(scope.type_of(path)) if path else types.Text()
+        if assignable(found, types.Text()):
+            return path
+        what = "what `system` says"
+        scope.report(
+            problems.WrongType(span=value.span, what=what, expected="text", found=types.name(found))
+        )
+        return None
+    elif isinstance(value, ast.String) and value.text.isidentifier():
+        advice = f"a column stands without quotes: `system = {value.text}`"
+    scope.report(
+        problems.BadValue(
+            span=value.span, what="`system`", wanted=wanted, found=described(value), advice=advice
+        )
+    )
+    return None
 
 
 def _parts(

@@ -260,9 +260,13 @@ class Chain:
     def embed(self, step: typed.Embed) -> None:
         ref = self.resolve(step.path, step.span)
         name = ".".join(step.path)
-        needed: dict[str, tuple[Type, Ref]] = {name: (types.Text(), ref)}
+        type_ = types.Chat() if step.chat else types.Text()
+        needed: dict[str, tuple[Type, Ref]] = {name: (type_, ref)}
         what = f"embed({name})"
-        spans = None
+        spans = system = None
+        if step.system is not None:
+            system = self.resolve(step.system, step.span)
+            what = f"embed({name}, system = {'.'.join(step.system)})"
         match step.parts:
             case "words" | "first tokens":
                 how = "mean" if step.parts == "words" else "first"
@@ -289,6 +293,8 @@ class Chain:
                 dimensions=step.dimensions,
                 parts=step.parts,
                 spans=None if spans is None else str(spans),
+                chat=step.chat,
+                system=None if system is None else str(system),
             )
         )
         self.scope[step.column] = slot

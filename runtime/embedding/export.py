@@ -5,18 +5,22 @@ That process, `python -m synthc.runtime.embedding.export`, is the only one to im
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from synthc.runtime.embedding.model_files import TextModel, read_text_model
+from synthc.runtime.embedding.chat_template import ChatTemplate
+from synthc.runtime.embedding.model_files import NEEDED, read_text_model
 from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import (
     Progress,
@@ -27,9 +31,11 @@ from synthc.runtime.model_cache import (
     write_json,
 )
 
-EXPORTER = 1  # counts the changes to how graphs are made: a graph of another number is made again
+EXPORTER = 2  # counts the changes to how graphs are made: a graph of another number is made again
 EXPORT_PACKAGES = ("onnx", "optimum", "optimum-onnx", "torch", "transformers")
-SHOWN_LOG_LINES = 6
+ROOM = "make room there, or name another folder in the variable SYNTHC_CACHE"
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+REFUSED = 3  # the status of an export that made a graph which is not good enough
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +43,7 @@ class Graph:
     """An exported text model: token ids and attention mask in, `embedding` (rows, dimensions) out.
 
     Where `pooling` is `none`, `embedding` is (rows, tokens, dimensions): a vector for each token.
+
     `digest` is that of the files that make the vectors; `card` is what card.json says of how and
     from what they were made. The other fields are those of TextModel.
     """
@@ -49,8 +56,38 @@ class Graph:
     position_limit: int | None
     pad_id: int
     lowercase: bool
+    normalize: bool
+    prompts: Mapping[str, str]
+    default_prompt: str | None
+    pools_prompt: bool
+    chat_template: ChatTemplate | None
+    wraps_text: bool
     digest: str
     card: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, card: Mapping[str, Any], folder: Path) -> Graph:
+        """The graph in a folder, as its card says."""
+        files = json.dumps(card.get("files"), sort_keys=True)
+        template = card["chat_template"]
+        return cls(
+            path=folder / "model.onnx",
+            tokenizer=folder / "tokenizer.json",
+            pooling=card["pooling"],
+            dimensions=card["dimensions"],
+            max_tokens=card["max_tokens"],
+            position_limit=card["position_limit"],
+            pad_id=card["pad_id"],
+            lowercase=card["lowercase"],
+            normalize=card["normalize"],
+            prompts=card["prompts"],
+            default_prompt=card["default_prompt"],
+            pools_prompt=card["pools_prompt"],
+            chat_template=ChatTemplate(**template) if template else None,
+            wraps_text=card["wraps_text"],
+            digest=hashlib.sha256(files.encode()).hexdigest(),
+            card=card,
+        )
 
 
 def graph_for(
@@ -58,31 +95,38 @@ def graph_for(
     *,
     pooling: str | None = None,
     normalize: bool | None = None,
+    precision: str = "fp32",
     cache: Path | None = None,
     source: str | None = None,
     progress: Progress | None = None,
 ) -> Graph:
     """The graph of the model in a folder, from the cache or exported now (seconds to minutes).
 
-    `pooling` and `normalize` are what the model's files say where they are None; `source` is how
-    the user named the model. Raises RunError: no text model, no exporter installed, an export that
-    fails, or one that does not give the vectors of the original.
+    `pooling` and `normalize` are what the model's files say where they are None; `precision` is
+    that of the weights, `fp32`, `fp16` or `int8`; `source` is how the user named the model. Raises
+    RunError: no text model, no exporter installed, an export that fails, or one whose vectors are
+    not those of the original, as near as the precision allows.
     """
     cache = cache or cache_folder()
     source = source or str(model_folder)
     model = read_text_model(model_folder, pooling=pooling, normalize=normalize)
     model_digest = digest(model_folder, cache=cache)
-    made_from = json.dumps([model_digest, model.pooling, model.normalize, EXPORTER])
+    made_from = json.dumps([model_digest, model.pooling, model.normalize, precision, EXPORTER])
     key = hashlib.sha256(made_from.encode()).hexdigest()[:32]
     target = cache / "graphs" / key
     graph = _cached(target, cache)
     if graph is not None:
         return graph
+    _require_weights(model.folder)
     _require_exporter(source)
     if progress:
-        progress(0, None, f"exporting {source}")
-    with being_built(target) as building:
-        _export(model, building, source, log=cache / "logs" / f"export-{key}.log")
+        progress(
+            0, None, f"exporting {source}" + ("" if precision == "fp32" else f" ({precision})")
+        )
+    wanted = {"pooling": pooling, "normalize": normalize, "precision": precision}
+    log = cache / "logs" / f"export-{key}.log"
+    with _written_to(cache), being_built(target) as building:
+        _export(model_folder, wanted, building, source, log=log)
         names = sorted(file.name for file in building.iterdir() if file.name != "card.json")
         card = {
             "source": source,
@@ -97,30 +141,51 @@ def graph_for(
     return graph
 
 
+def prompt_of(graph: Graph, *, prompt: str | None, prompt_name: str | None, source: str) -> str:
+    """What stands before each text: `prompt`, the model's own of that name, or its default.
+
+    Raises RunError where the model, which the user named `source`, has no prompt of that name, or
+    leaves it out of its pooling.
+    """
+    name = prompt_name or graph.default_prompt
+    if prompt is None and name and name not in graph.prompts:
+        known = ", ".join(f"`{known}`" for known in graph.prompts)
+        raise RunError(
+            f"`{source}` has no prompt `{name}`" + (f": it has {known}" if known else ""),
+            hint='`prompt = "query: "` gives one of your own',
+        )
+    chosen = graph.prompts[name] if prompt is None and name else prompt or ""
+    if chosen and not graph.pools_prompt:
+        raise RunError(
+            f"`{source}` leaves the prompt out of its pooling (`include_prompt`), which is not"
+            " supported",
+            hint='`prompt = ""` embeds without a prompt',
+        )
+    return chosen
+
+
 def _cached(folder: Path, cache: Path) -> Graph | None:
     """The graph in a folder of the cache; None where there is none whose files match its card."""
     card = read_json(folder / "card.json")
-    files = card.get("files", {})
     try:
-        sound = bool(files) and all(
-            digest(folder / name, cache=cache) == sha256 for name, sha256 in files.items()
+        sound = card["exporter"] == EXPORTER and all(
+            digest(folder / name, cache=cache) == sha256 for name, sha256 in card["files"].items()
         )
-    except OSError:
+        return Graph.of(card, folder) if sound else None
+    except (OSError, KeyError):
         return None
-    if not sound:
-        return None
-    return Graph(
-        path=folder / "model.onnx",
-        tokenizer=folder / "tokenizer.json",
-        pooling=card["pooling"],
-        dimensions=card["dimensions"],
-        max_tokens=card["max_tokens"],
-        position_limit=card["position_limit"],
-        pad_id=card["pad_id"],
-        lowercase=card["lowercase"],
-        digest=hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
-        card=card,
+
+
+def _require_weights(folder: Path) -> None:
+    if any(path.suffix in (".safetensors", ".bin") for path in folder.iterdir()):
+        return
+    graphs = [path.name for path in folder.rglob("*.onnx")]
+    also = (
+        f": {graphs[0]} is a graph that was made elsewhere, which is not supported yet"
+        if graphs
+        else ""
     )
+    raise RunError(f"{folder} has no weights (model.safetensors){also}", hint=NEEDED)
 
 
 def _require_exporter(source: str) -> None:
@@ -135,17 +200,10 @@ def _require_exporter(source: str) -> None:
             ) from error
 
 
-def _export(model: TextModel, folder: Path, source: str, *, log: Path) -> None:
+def _export(
+    model: Path, wanted: Mapping[str, Any], folder: Path, source: str, *, log: Path
+) -> None:
     """Make the graph, its tokenizer and card.json in `folder`, in a process of its own."""
-    wanted = {
-        "folder": str(model.folder.absolute()),
-        "pooling": model.pooling,
-        "normalize": model.normalize,
-        "max_tokens": model.max_tokens,
-        "position_limit": model.position_limit,
-        "pad_id": model.pad_id,
-        "lowercase": model.lowercase,
-    }
     # -P: a `torch.py` in the current folder is not torch.
     module = [sys.executable, "-P", "-m", "synthc.runtime.embedding.export"]
     # The model is here already: nothing may be fetched.
@@ -153,25 +211,65 @@ def _export(model: TextModel, folder: Path, source: str, *, log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as noise:
         done = subprocess.run(
-            [*module, json.dumps(wanted), str(folder.absolute())],
+            [*module, str(model.absolute()), json.dumps(wanted), str(folder.absolute())],
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=noise,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE,
+            stderr=noise,
             check=False,
         )
-    if done.returncode == 0:
-        return
-    said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    last = "\n".join(f"  {line}" for line in said[-SHOWN_LOG_LINES:])
-    raise RunError(
-        f"`{source}` could not be exported (status {done.returncode}):\n{last}",
-        hint=f"the whole log is {log}",
-    )
+    why = done.stdout.decode(errors="replace").strip()
+    match done.returncode:
+        case 0:
+            return
+        case code if code == REFUSED:
+            other = 'leave `precision` out, or write `"fp16"`'
+            hint = other if wanted["precision"] == "int8" else f"the whole log is {log}"
+            raise RunError(f"`{source}` cannot be used: {why}", hint=hint)
+        case code:
+            hint = f"the whole log is {log}"
+            if code == -9:
+                why, hint = "it was killed", "it may need more memory than there is"
+            elif any(os.strerror(number) in why for number in FULL):
+                hint = ROOM
+            kind = read_json(model / "config.json").get("model_type")
+            of = f" (a model of the type `{kind}`)" if kind else ""
+            why = why or f"status {code}"
+            raise RunError(f"`{source}`{of} could not be exported: {why}", hint=hint)
+
+
+@contextlib.contextmanager
+def _written_to(cache: Path) -> Iterator[None]:
+    """Say it plainly where the cache cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{cache} cannot be written: {error.strerror or error}", hint=ROOM
+        ) from error
+
+
+def _main(model: str, wanted: str, folder: str) -> int:
+    """The export's own process: a reason on standard output, what libraries print on the other."""
+    reason = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    from synthc.runtime.embedding.torch_graph import export
+
+    asked = json.loads(wanted)
+    precision = asked.pop("precision")
+    try:
+        export(read_text_model(Path(model), **asked), Path(folder), precision=precision)
+    except RunError as error:
+        print(error.message, file=reason, flush=True)
+        return REFUSED
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent tells it
+        said = " ".join(str(error).split())
+        print(f"{type(error).__name__}: {said}", file=reason, flush=True)
+        with contextlib.suppress(OSError):  # the log may lie on the disk that is full
+            traceback.print_exc()
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    from synthc.runtime.embedding.torch_graph import export
-
-    fields = json.loads(sys.argv[1])
-    export(TextModel(**{**fields, "folder": Path(fields["folder"])}), Path(sys.argv[2]))
+    sys.exit(_main(*sys.argv[1:]))

@@ -9,9 +9,11 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
+from synthc.runtime.embedding.chat_template import Rendered
 from synthc.runtime.store.records import Vector
 
-Compute = Callable[[Sequence[str]], Awaitable[Sequence[np.ndarray]]]
+Text = str | Rendered
+Compute = Callable[[Sequence[Text]], Awaitable[Sequence[np.ndarray]]]
 
 
 class Vectors(Protocol):
@@ -46,8 +48,8 @@ class KeptEmbedder:
         self._vectors = vectors
         self.computed = self.from_store = 0
 
-    async def embed(self, texts: Sequence[str]) -> Sequence[np.ndarray]:
-        """A float32 vector of shape (dimensions,) for each text."""
+    async def embed(self, texts: Sequence[Text]) -> Sequence[np.ndarray]:
+        """A float32 vector of shape (dimensions,) for each text. Raises what computing them raises."""
         digests = {text: self._digest(text) for text in texts}
         maybe = [digest for digest in digests.values() if self._vectors.seen(digest)]
         found = dict(await self._vectors.vectors(maybe)) if maybe else {}
@@ -68,6 +70,6 @@ class KeptEmbedder:
             self.computed += len(missing)
         return [found[digests[text]] for text in texts]
 
-    def _digest(self, text: str) -> bytes:
+    def _digest(self, text: Text) -> bytes:
         known = msgspec.json.encode(("vector", self._identity, text))
         return hashlib.blake2b(known, digest_size=16).digest()

@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Encoding, Tokenizer, normalizers
 
-from synthc.runtime.embedding.export import Graph, graph_for
+from synthc.runtime.backends.protocol import Message
+from synthc.runtime.embedding.chat_template import Rendered, render
+from synthc.runtime.embedding.export import Graph, graph_for, prompt_of
 from synthc.runtime.embedding.session import Session
 from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import Progress, cache_folder
@@ -38,8 +40,8 @@ class TextEmbedder:
     """Embeds texts with a graph; to be used by one thread at a time.
 
     `digest` is the graph's. `truncated` counts the distinct texts so far that were longer than
-    `max_tokens`; `provider` and
-    `why_provider` say what the graph runs on and why not on something better.
+    `max_tokens`; `provider` and `why_provider` say what the graph runs on and why not on something
+    better.
     """
 
     def __init__(
@@ -49,10 +51,21 @@ class TextEmbedder:
         max_tokens: int | None = None,
         batch_tokens: int | None = None,
         threads: int | None = None,
+        prompt: str = "",
+        dimensions: int | None = None,
     ) -> None:
-        """Open a graph. `max_tokens` (None: the model's own) counts the special tokens too."""
-        self.dimensions = graph.dimensions
+        """Open a graph. `max_tokens` (None: the model's own) counts the special tokens too.
+
+        `prompt` stands before each text. Of a vector the first `dimensions` are kept, and have unit
+        length again where the graph gives that.
+        """
+        self.dimensions = dimensions or graph.dimensions
         self.digest = graph.digest
+        self._prompt = prompt
+        self._unit_length = graph.normalize
+        self._template = graph.chat_template
+        self.has_template = graph.chat_template is not None
+        self._wraps_text = graph.wraps_text
         self.max_tokens = max_tokens or graph.max_tokens
         self.truncated = 0
         self._session = Session(graph.path, threads=threads)
@@ -63,7 +76,18 @@ class TextEmbedder:
             graph.tokenizer, self.max_tokens, lowercase=graph.lowercase
         )
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
+    def conversation(self, turns: Sequence[Message]) -> Rendered:
+        """What is embedded of a conversation; the prompt stands in its last turn.
+
+        Raises RowFailed where the model's template refuses it.
+        """
+        assert self._template is not None
+        *before, last = turns
+        assert isinstance(last.content, str)  # only prompts hold pictures
+        last = Message(last.role, self._prompt + last.content)
+        return render(self._template, (*before, last))
+
+    def embed(self, texts: Sequence[str | Rendered]) -> np.ndarray:
         """The vectors of the texts: float32 of shape (len(texts), dimensions), in their order."""
         place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         distinct = list(place)
@@ -77,19 +101,38 @@ class TextEmbedder:
                     vectors[start + rows] = self._vectors([ids[row] for row in rows])
         return vectors[np.array([place[text] for text in texts], np.intp)]
 
-    def _tokenise(self, texts: list[str]) -> list[list[int]]:
+    def _tokenise(self, texts: list[str | Rendered]) -> list[list[int]]:
         """The token ids of each text, at least one and at most max_tokens of them."""
+        if self._wraps_text:
+            texts = [
+                self.conversation([Message("user", text)]) if isinstance(text, str) else text
+                for text in texts
+            ]
+        found: list[list[int]] = [[] for _ in texts]
+        plain = {n: self._prompt + text for n, text in enumerate(texts) if isinstance(text, str)}
+        rendered = {n: text.text for n, text in enumerate(texts) if isinstance(text, Rendered)}
         longest = self.max_tokens * CHARACTERS_PER_TOKEN
-        encodings = self._tokenizer.encode_batch_fast([text[:longest] for text in texts])
-        for text, encoding in zip(texts, encodings, strict=True):
-            self.truncated += len(text) > longest or is_truncated(encoding, self.max_tokens)
-        # An empty text has no token where the tokenizer adds none: one padding token stands for it.
-        return [encoding.ids or [self._pad_id] for encoding in encodings]
+        for part, special in ((plain, True), (rendered, False)):
+            encodings = self._tokenizer.encode_batch_fast(
+                [text[:longest] for text in part.values()], add_special_tokens=special
+            )
+            for (place, text), encoding in zip(part.items(), encodings, strict=True):
+                self.truncated += len(text) > longest or is_truncated(encoding, self.max_tokens)
+                # An empty text has no token where the tokenizer adds none: one padding token
+                # stands for it.
+                found[place] = encoding.ids or [self._pad_id]
+        return found
 
     def _vectors(self, ids: list[list[int]]) -> np.ndarray:
-        """The graph's output for one batch: (len(ids), dimensions)."""
-        input_ids, attention_mask = pad(ids, self._pad_id)
-        return self._session.run(inputs_of(input_ids, attention_mask))
+        """The vectors of one batch: (len(ids), dimensions)."""
+        vectors = self._session.run(inputs_of(*pad(ids, self._pad_id)))
+        if vectors.shape[-1] == self.dimensions:
+            return vectors
+        vectors = vectors[..., : self.dimensions]
+        if not self._unit_length:
+            return vectors
+        lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+        return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
 def pack(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
@@ -152,10 +195,19 @@ def open_embedder(
     pooling: str | None = None,
     normalize: bool | None = None,
     max_tokens: int | None = None,
+    precision: str = "fp32",
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+    truncate: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> TextEmbedder:
-    """The embedder of a text model, with `open_graph`'s arguments. Raises RunError, as that does."""
+    """The embedder of a text model, with `open_graph`'s arguments.
+
+    `prompt` stands before each text; `prompt_name` takes one of the model's own instead, and where
+    both are None it is the model's default. Raises RunError: there is no such prompt, or as
+    `open_graph` does.
+    """
     graph = open_graph(
         reference,
         base=base,
@@ -163,10 +215,13 @@ def open_embedder(
         pooling=pooling,
         normalize=normalize,
         max_tokens=max_tokens,
+        precision=precision,
+        truncate=truncate,
         cache=cache,
         progress=progress,
     )
-    return TextEmbedder(graph, max_tokens=max_tokens)
+    stands_before = prompt_of(graph, prompt=prompt, prompt_name=prompt_name, source=reference)
+    return TextEmbedder(graph, max_tokens=max_tokens, prompt=stands_before, dimensions=dimensions)
 
 
 def open_graph(
@@ -177,14 +232,16 @@ def open_graph(
     pooling: str | None,
     normalize: bool | None,
     max_tokens: int | None,
+    precision: str,
     cache: Path | None,
     progress: Progress | None,
+    truncate: bool = False,
 ) -> Graph:
     """The graph of a text model, fetched and exported where that was not done before.
 
-    `pooling` is `mean`, `cls`, `last`, `max` or `none`; None leaves it, `normalize` and `max_tokens` to
-    the model's files. Raises RunError: the model cannot be had, is no text model, cannot be
-    exported, or does not have `dimensions`.
+    `pooling` is `mean`, `cls`, `last`, `max` or `none`; None leaves it, `normalize` and `max_tokens`
+    to the model's files. `truncate` takes a graph of more than `dimensions`. Raises RunError: the
+    model cannot be had, is no text model, cannot be exported, or does not have `dimensions`.
     """
     cache = cache or cache_folder()
     folder = fetch(reference, base=base, cache=cache, progress=progress)
@@ -192,14 +249,17 @@ def open_graph(
         folder,
         pooling=pooling,
         normalize=normalize,
+        precision=precision,
         cache=cache,
         source=reference,
         progress=progress,
     )
-    if graph.dimensions != dimensions:
+    if graph.dimensions < dimensions or (graph.dimensions > dimensions and not truncate):
+        hint = f"write `dimensions = {graph.dimensions}`"
+        if dimensions < graph.dimensions and pooling != "none":
+            hint += ", or `truncate = true` to keep the first of them"
         raise RunError(
-            f"`{reference}` has {graph.dimensions} dimensions, not {dimensions}",
-            hint=f"write `dimensions = {graph.dimensions}`",
+            f"`{reference}` has {graph.dimensions} dimensions, not {dimensions}", hint=hint
         )
     if max_tokens and graph.position_limit and max_tokens > graph.position_limit:
         raise RunError(

@@ -140,6 +140,7 @@ class RemoteEmbedder:
 
         Raises Stopped where none will be embedded any more.
         """
+        texts = [(self._spec.prompt or "") + text for text in texts]
         digests = {text: self._digest(text) for text in texts}
         stored = await self._calls.answers(list(digests.values()))
         vectors: dict[str, np.ndarray | Exception] = {

@@ -217,6 +217,7 @@ def open_token_embedder(
     dimensions: int,
     normalize: bool | None = None,
     max_tokens: int | None = None,
+    precision: str = "fp32",
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> TokenEmbedder:
@@ -228,6 +229,7 @@ def open_token_embedder(
         pooling="none",
         normalize=False,  # words and spans are means of what the model gives
         max_tokens=max_tokens,
+        precision=precision,
         cache=cache,
         progress=progress,
     )

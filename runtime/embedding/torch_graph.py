@@ -5,6 +5,7 @@ This imports torch: only the export's own process imports this.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shutil
 from collections.abc import Sequence
@@ -17,36 +18,41 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from optimum.exporters.onnx import main_export
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from synthc.runtime.backends.protocol import Message
+from synthc.runtime.embedding.chat_template import render
 from synthc.runtime.embedding.export import EXPORT_PACKAGES, EXPORTER, Graph
-from synthc.runtime.embedding.model_files import TextModel
+from synthc.runtime.embedding.model_files import Dense, TextModel
 from synthc.runtime.embedding.pipeline import TextEmbedder, inputs_of, open_tokenizer, pad
+from synthc.runtime.embedding.samples import EDGES, SENTENCES
 from synthc.runtime.embedding.session import Session
+from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import write_json
 
 OPSET = 18  # the first where every reduction takes its axes as an input
-LEAST_COSINE = 0.99999
-PROTOBUF_LIMIT_BYTES = 2**31 - 1
 
-# Lengths from nothing to more than most models read, and scripts that tokenizers treat apart.
-SAMPLES = (
-    "",
-    "Hello.",
-    "A text of one line, with a number (42) and CAPITALS.",
-    "Ein Satz mit Umlauten: süß, größer, Straße. Ünïcödé!",
-    "中文没有空格。日本語も同じです。 🙂 naïve",
-    "def f(x):\n\treturn x ** 2  # code\n",
-    "The quick brown fox jumps over the lazy dog. " * 6,
-    "Every row of a table is one text, and some are long. " * 20,
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa " * 150,
-)
+# What the cosine to the original's vectors must be at least. Eight bits round the vector of one
+# token further off than that of a text, where the tokens' errors even out.
+LEAST_COSINE = {"fp32": 0.99999, "fp16": 0.999, "int8": 0.97}
+LEAST_TOKEN_COSINE = {**LEAST_COSINE, "int8": 0.95}
+
+# A graph has to be below 2**31 bytes in one file, of which nearly all are weights.
+ONE_FILE_BYTES = 2_000_000_000
+
+BATCH_TEXTS = 12  # the edge cases and some more: texts of all lengths in one batch
+
+# The squares of large activations are beyond what 16 bits hold.
+KEPT_FP32 = ("Pow", "ReduceMean")
 
 
-def export(model: TextModel, folder: Path) -> None:
+def export(
+    model: TextModel, folder: Path, *, precision: str = "fp32", one_file_bytes: int = ONE_FILE_BYTES
+) -> None:
     """Write model.onnx, tokenizer.json and card.json into `folder`.
 
-    Raises ValueError where the graph's vectors are not the original's.
+    The weights go to a file of their own where they are more than `one_file_bytes`. Raises RunError
+    where the vectors are not those of the original, as near as the precision allows.
     """
     raw = folder / "raw"
     main_export(
@@ -58,127 +64,240 @@ def export(model: TextModel, folder: Path) -> None:
         do_validation=False,  # the finished graph is compared below, with the original
         local_files_only=True,
     )
-    graph = onnx.load(raw / "model.onnx")
-    append_pooling(graph, model.pooling, normalize=model.normalize)
-    _save(graph, folder / "model.onnx", size=sum(file.stat().st_size for file in raw.iterdir()))
+    graph = _in_precision(raw / "model.onnx", precision)
+    width = AutoConfig.from_pretrained(model.folder, local_files_only=True).hidden_size
+    dimensions = append_head(graph, model, width=width)
+    _save(graph, folder / "model.onnx", one_file_bytes=one_file_bytes)
     shutil.rmtree(raw)
     shutil.copyfile(model.folder / "tokenizer.json", folder / "tokenizer.json")
 
-    original = AutoModel.from_pretrained(model.folder, local_files_only=True).float().eval()
     card = {
         "exporter": EXPORTER,
         "pooling": model.pooling,
+        "dense": [[layer.outputs, layer.activation] for layer in model.dense],
         "normalize": model.normalize,
-        "precision": "fp32",
-        "dimensions": original.config.hidden_size,
+        "precision": precision,
+        "dimensions": dimensions,
         "max_tokens": model.max_tokens,
         "position_limit": model.position_limit,
         "pad_id": model.pad_id,
         "lowercase": model.lowercase,
+        "prompts": dict(model.prompts),
+        "default_prompt": model.default_prompt,
+        "pools_prompt": model.pools_prompt,
+        "chat_template": model.chat_template and dataclasses.asdict(model.chat_template),
+        "wraps_text": model.wraps_text,
         "opset": OPSET,
         "versions": {name: metadata.version(name) for name in EXPORT_PACKAGES},
     }
-    exported = Graph(
-        path=folder / "model.onnx",
-        tokenizer=folder / "tokenizer.json",
-        pooling=model.pooling,
-        dimensions=card["dimensions"],
-        max_tokens=model.max_tokens,
-        position_limit=model.position_limit,
-        pad_id=model.pad_id,
-        lowercase=model.lowercase,
-        digest="",
-        card=card,
-    )
-    texts, vectors = original_vectors(original, model, SAMPLES)
-    least = least_cosine(exported, texts, vectors)
-    if not least >= LEAST_COSINE:  # a NaN is not either
-        raise ValueError(f"the graph's vectors are not the model's: least cosine {least:.7f}")
-    card["parity"] = {"texts": len(texts), "least_cosine": least}
+    # Rounded weights are judged by sentences as people embed them.
+    samples = SENTENCES if precision == "int8" else EDGES + SENTENCES
+    texts, vectors = original_vectors(model, samples)
+    least = least_cosine(Graph.of(card, folder), texts, vectors)
+    needed = (LEAST_TOKEN_COSINE if model.pooling == "none" else LEAST_COSINE)[precision]
+    if not least >= needed:  # a NaN is not either
+        raise RunError(
+            f"its vectors in {precision} are not the model's: over {len(texts)} texts the least"
+            f" cosine is {least:.7f}, and it must be {needed} at least"
+        )
+    card["parity"] = {"texts": len(texts), "least_cosine": least, "needed": needed}
     write_json(folder / "card.json", card)
 
 
-def append_pooling(model: onnx.ModelProto, pooling: str, *, normalize: bool) -> None:
-    """Replace the outputs of a graph, `last_hidden_state` (rows, tokens, dimensions) among them,
-    by `embedding`: (rows, dimensions), the tokens that `attention_mask` shows, pooled; where
-    `pooling` is `none`, (rows, tokens, dimensions), each token as it is. `normalize` gives every
-    vector unit length."""
-    graph = model.graph
-    hidden = next(item for item in graph.output if item.name == "last_hidden_state")
-    rows, tokens, dimensions = hidden.type.tensor_type.shape.dim
+def _in_precision(path: Path, precision: str) -> onnx.ModelProto:
+    """The exported graph with weights of that precision; its inputs and outputs stay as they are."""
+    match precision:
+        case "fp16":
+            from onnxruntime.transformers.float16 import (
+                DEFAULT_OP_BLOCK_LIST,
+                convert_float_to_float16,
+            )
+            from onnxruntime.transformers.onnx_model import OnnxModel
 
-    def constant(name: str, value: np.ndarray) -> str:
-        graph.initializer.append(numpy_helper.from_array(value, f"synthc/{name}"))
-        return f"synthc/{name}"
+            kept = [*DEFAULT_OP_BLOCK_LIST, *KEPT_FP32]
+            graph = convert_float_to_float16(str(path), keep_io_types=True, op_block_list=kept)
+            OnnxModel(graph).topological_sort()  # the casts it added stand at the end
+            return graph
+        case "int8":
+            from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    def node(operator: str, *inputs: str, **attributes: Any) -> str:
-        output = f"synthc/{len(graph.node)}/{operator}"
-        graph.node.append(helper.make_node(operator, inputs, [output], **attributes))
+            # Of MiniLM's 48 sentences the least cosine is 0.986 by channel and 0.931 without; the
+            # eighth bit of a weight gains 0.002, and overflows on processors without VNNI. Unsigned
+            # weights take twice the time and gain nothing.
+            rounded = path.with_name("int8.onnx")
+            quantize_dynamic(
+                path,
+                rounded,
+                per_channel=True,
+                reduce_range=True,
+                weight_type=QuantType.QInt8,
+                use_external_data_format=path.with_name("model.onnx_data").exists(),
+            )
+            return onnx.load(rounded)
+        case _:
+            return onnx.load(path)
+
+
+def append_head(model: onnx.ModelProto, text_model: TextModel, *, width: int) -> int:
+    """Replace a graph's outputs, `last_hidden_state` (rows, tokens, width) among them, by one.
+
+    That is `embedding`, (rows, dimensions): the tokens that `attention_mask` shows, pooled, then
+    the dense layers, then unit length where it is wanted. Where the pooling is `none` it is (rows,
+    tokens, dimensions), each token for itself. Returns the dimensions.
+    """
+    head = _Head(model.graph)
+    hidden = next(item for item in model.graph.output if item.name == "last_hidden_state")
+    rows, tokens, _ = hidden.type.tensor_type.shape.dim
+    if text_model.pooling == "none":
+        vectors, dimensions = hidden.name, width
+    else:
+        names = text_model.pooling.split("+")
+        pooled = [head.pooled(hidden.name, name) for name in names]
+        vectors = head.node("Concat", *pooled, axis=1) if len(pooled) > 1 else pooled[0]
+        dimensions = width * len(pooled)
+    for layer in text_model.dense:
+        vectors, dimensions = head.dense(vectors, layer), layer.outputs
+    if text_model.normalize:
+        vectors = head.unit_length(vectors)
+    model.graph.node.append(helper.make_node("Identity", [vectors], ["embedding"]))
+    shape: list[str | int] = [rows.dim_param or "batch_size", dimensions]
+    if text_model.pooling == "none":
+        shape.insert(1, tokens.dim_param or "sequence_length")
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, shape))
+    return dimensions
+
+
+class _Head:
+    """Adds operations to the end of a graph; each method takes and returns names of tensors."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self._graph = graph
+        self._constants: dict[str, str] = {}
+
+    def constant(self, name: str, value: np.ndarray) -> str:
+        """A value in the graph, there once for each name."""
+        if name not in self._constants:
+            self._constants[name] = f"synthc/{name}"
+            self._graph.initializer.append(numpy_helper.from_array(value, f"synthc/{name}"))
+        return self._constants[name]
+
+    def number(self, value: float) -> str:
+        return self.constant(f"number/{value}", np.array(value, np.float32))
+
+    def axis(self, axis: int) -> str:
+        return self.constant(f"axis/{axis}", np.array([axis], np.int64))
+
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """The only output of a new operation."""
+        output = f"synthc/{len(self._graph.node)}/{operator}"
+        self._graph.node.append(helper.make_node(operator, inputs, [output], **attributes))
         return output
 
-    def along_tokens(operator: str, data: str, *, keepdims: int) -> str:
-        axis = "synthc/tokens_axis"
-        if all(item.name != axis for item in graph.initializer):
-            constant("tokens_axis", np.array([1], np.int64))
-        return node(operator, data, axis, keepdims=keepdims)
+    def pooled(self, hidden: str, pooling: str) -> str:
+        """(rows, tokens, dimensions) to (rows, dimensions)."""
+        mask = self.node("Cast", "attention_mask", to=TensorProto.FLOAT)
+        match pooling:
+            case "cls":
+                first = self.constant("first", np.array(0, np.int64))
+                return self.node("Gather", hidden, first, axis=1)
+            case "last":
+                # The running count of attended tokens first reaches its highest at the last of them.
+                last = self.node("ArgMax", self._count(mask), axis=1, keepdims=1)
+                return self.node("GatherND", hidden, last, batch_dims=1)
+            case "max":
+                shown = self.node("Cast", self._by_token(mask), to=TensorProto.BOOL)
+                seen = self.node("Where", shown, hidden, self.number(-1e9))
+                return self.node("ReduceMax", seen, self.axis(1), keepdims=0)
+            case "mean":
+                return self._weighted_sum(hidden, mask, mask)
+            case "mean_sqrt_len":
+                # As the mean, divided by the root of the number of tokens.
+                total = self._weighted_sum(hidden, mask, mask)
+                length = self.node("ReduceSum", mask, self.axis(1), keepdims=1)
+                return self.node("Mul", total, self.node("Sqrt", length))
+            case "weighted_mean":
+                weights = self.node("Mul", self._count(mask), mask)
+                return self._weighted_sum(hidden, weights, weights)
+            case _:
+                raise ValueError(f"no such pooling: {pooling}")
 
-    mask = node("Cast", "attention_mask", to=TensorProto.FLOAT)
-    last_axis = constant("last_axis", np.array([-1], np.int64))
-    mask_3d = node("Unsqueeze", mask, last_axis)
-    match pooling:
-        case "mean":
-            seen = node("Mul", hidden.name, mask_3d)
-            total = along_tokens("ReduceSum", seen, keepdims=0)
-            pooled = node("Div", total, along_tokens("ReduceSum", mask, keepdims=1))
-        case "max":
-            floor = constant("floor", np.array(-1e9, np.float32))
-            shown = node("Cast", mask_3d, to=TensorProto.BOOL)
-            seen = node("Where", shown, hidden.name, floor)
-            pooled = along_tokens("ReduceMax", seen, keepdims=0)
-        case "cls":
-            pooled = node("Gather", hidden.name, constant("first", np.array(0, np.int64)), axis=1)
-        case "last":
-            # The running count of attended tokens first reaches its highest at the last of them.
-            count = node("CumSum", mask, constant("axis", np.array(1, np.int64)))
-            last = node("ArgMax", count, axis=1, keepdims=1)
-            pooled = node("GatherND", hidden.name, last, batch_dims=1)
-        case "none":
-            pooled = hidden.name
-        case _:
-            raise ValueError(f"no such pooling: {pooling}")
-    if normalize:
-        square = node("ReduceSumSquare", pooled, last_axis, keepdims=1)
-        tiny = constant("tiny", np.array(1e-24, np.float32))  # a zero vector stays zero
-        pooled = node("Div", pooled, node("Sqrt", node("Max", square, tiny)))
-    graph.node.append(helper.make_node("Identity", [pooled], ["embedding"]))
-    shape = [rows.dim_param or "batch_size", dimensions.dim_value or "dimensions"]
-    if pooling == "none":
-        shape.insert(1, tokens.dim_param or "sequence_length")
-    del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, shape))
-    onnx.checker.check_model(model)
+    def _count(self, mask: str) -> str:
+        return self.node("CumSum", mask, self.constant("tokens", np.array(1, np.int64)))
+
+    def _by_token(self, weights: str) -> str:
+        return self.node("Unsqueeze", weights, self.axis(-1))
+
+    def _weighted_sum(self, hidden: str, weights: str, divisor: str) -> str:
+        seen = self.node("Mul", hidden, self._by_token(weights))
+        total = self.node("ReduceSum", seen, self.axis(1), keepdims=0)
+        whole = self.node("ReduceSum", divisor, self.axis(1), keepdims=1)
+        return self.node("Div", total, whole)
+
+    def dense(self, vectors: str, layer: Dense) -> str:
+        """A linear layer and its activation: (rows, inputs) to (rows, outputs)."""
+        name = f"dense/{layer.folder.name}"
+        weights = dense_weights(layer)
+        made = self.node("MatMul", vectors, self.constant(name, weights["linear.weight"].numpy().T))
+        if "linear.bias" in weights:
+            bias = self.constant(f"{name}/bias", weights["linear.bias"].numpy())
+            made = self.node("Add", made, bias)
+        match layer.activation:
+            case "Identity":
+                return made
+            case "ReLU":
+                return self.node("Relu", made)
+            case "SiLU":
+                return self.node("Mul", made, self.node("Sigmoid", made))
+            case "GELU":  # an operator of its own from opset 20 on
+                error = self.node("Erf", self.node("Mul", made, self.number(0.5**0.5)))
+                half = self.node("Mul", made, self.number(0.5))
+                return self.node("Mul", half, self.node("Add", error, self.number(1.0)))
+            case operator:
+                return self.node(operator, made)
+
+    def unit_length(self, vectors: str) -> str:
+        """Each vector divided by its length; a zero vector stays zero."""
+        square = self.node("ReduceSumSquare", vectors, self.axis(-1), keepdims=1)
+        length = self.node("Sqrt", self.node("Max", square, self.number(1e-24)))
+        return self.node("Div", vectors, length)
 
 
-def _save(model: onnx.ModelProto, path: Path, *, size: int) -> None:
-    """A graph over 2 GiB does not fit one protobuf file: its weights go to a file beside it."""
-    large = size >= PROTOBUF_LIMIT_BYTES
+def dense_weights(layer: Dense) -> dict[str, torch.Tensor]:
+    """`linear.weight` (outputs, inputs) and, where it has one, `linear.bias` (outputs,): float32."""
+    from safetensors.torch import load_file
+
+    kept = layer.folder / "model.safetensors"
+    if kept.is_file():
+        weights = load_file(kept)
+    else:
+        weights = torch.load(layer.folder / "pytorch_model.bin", weights_only=True)
+    return {name: tensor.float() for name, tensor in weights.items()}
+
+
+def _save(model: onnx.ModelProto, path: Path, *, one_file_bytes: int) -> None:
+    """Write the graph, with its weights in a file beside it where one file could not hold them."""
+    large = sum(item.ByteSize() for item in model.graph.initializer) > one_file_bytes
     location = "model.onnx_data" if large else None
     onnx.save(model, path, save_as_external_data=large, location=location)
+    onnx.checker.check_model(str(path))
 
 
-def original_vectors(
-    original: torch.nn.Module, model: TextModel, samples: Sequence[str]
-) -> tuple[list[str], np.ndarray]:
+def original_vectors(model: TextModel, samples: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """The samples that have tokens, and what the original makes of each alone: (vectors, dimensions).
 
     A vector a text, in their order, or where `pooling` is `none` one for each token of each text.
-    It has its own tokenizer, and sees no padding: all that could be wrong in ours is compared.
+    The original has its own tokenizer and sees no padding: all that could be wrong in ours is
+    compared.
     """
     tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
+    original = AutoModel.from_pretrained(model.folder, local_files_only=True).float().eval()
     texts, vectors = [], []
-    for text in samples:
+    for sample in samples:
+        text = sample.lower() if model.lowercase else sample
         inputs = tokenizer(
-            text.lower() if model.lowercase else text,
+            _as_chat(tokenizer, model, text) if model.wraps_text else text,
+            add_special_tokens=not model.wraps_text,
             truncation=True,
             max_length=model.max_tokens,
             return_tensors="pt",
@@ -186,28 +305,62 @@ def original_vectors(
         if inputs["input_ids"].shape[1] == 0:
             continue
         with torch.inference_mode():
-            tokens = original(**inputs).last_hidden_state[0]
-        pooled = {
-            "mean": lambda tokens: tokens.mean(0, keepdim=True),
-            "max": lambda tokens: tokens.amax(0, keepdim=True),
-            "cls": lambda tokens: tokens[:1],
-            "last": lambda tokens: tokens[-1:],
-            "none": lambda tokens: tokens,
-        }[model.pooling](tokens)
-        texts.append(text)
-        vectors.append(pooled.numpy())
+            made = original_pooling(original(**inputs).last_hidden_state[0], model.pooling)
+            for layer in model.dense:
+                weights = dense_weights(layer)
+                made = torch.nn.functional.linear(
+                    made, weights["linear.weight"], weights.get("linear.bias")
+                )
+                made = getattr(torch.nn, layer.activation)()(made)
+        texts.append(sample)
+        vectors.append(made.numpy())
     return texts, np.concatenate(vectors)
 
 
+def _as_chat(tokenizer: Any, model: TextModel, text: str) -> str:
+    """The text as the user's turn, by transformers; ours, where the template asks for today's date."""
+    template = model.chat_template
+    assert template is not None
+    if "strftime_now" in template.source:
+        return render(template, [Message("user", text)]).text
+    turn = {"role": "user", "content": text}
+    return tokenizer.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
+
+
+def original_pooling(tokens: torch.Tensor, pooling: str) -> torch.Tensor:
+    """The vectors of one text's tokens, (tokens, dimensions), pooled: (1, dimensions), or as it is."""
+    if "+" in pooling:
+        parts = [original_pooling(tokens, part) for part in pooling.split("+")]
+        return torch.cat(parts, dim=1)
+    match pooling:
+        case "mean":
+            return tokens.mean(0, keepdim=True)
+        case "mean_sqrt_len":
+            return tokens.sum(0, keepdim=True) / len(tokens) ** 0.5
+        case "weighted_mean":
+            weights = torch.arange(1, len(tokens) + 1)[:, None]
+            return (tokens * weights).sum(0, keepdim=True) / weights.sum()
+        case "max":
+            return tokens.amax(0, keepdim=True)
+        case "cls":
+            return tokens[:1]
+        case "last":
+            return tokens[-1:]
+        case _:
+            return tokens
+
+
 def least_cosine(graph: Graph, texts: Sequence[str], vectors: np.ndarray) -> float:
-    """The least cosine between the original's vectors and the graph's, alone and in one batch."""
+    """The least cosine between the original's vectors and the graph's, alone and in batches."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     if graph.pooling == "none":
         embed = functools.partial(_token_vectors, graph, Session(graph.path))
     else:
-        embed = TextEmbedder(graph, batch_tokens=len(texts) * graph.max_tokens).embed
+        embed = TextEmbedder(graph, batch_tokens=BATCH_TEXTS * graph.max_tokens).embed
     least = 1.0
-    for made in (embed(texts), np.concatenate([embed([text]) for text in texts])):
+    for size in (1, BATCH_TEXTS):
+        parts = [texts[start : start + size] for start in range(0, len(texts), size)]
+        made = np.concatenate([embed(part) for part in parts])
         made_unit = made / np.linalg.norm(made, axis=1, keepdims=True)
         least = min(least, float((unit * made_unit).sum(axis=1, dtype=np.float64).min()))
     return least

@@ -10,6 +10,7 @@ from typing import Any
 
 from synthc.compiler import plan, types
 from synthc.compiler.types import Field
+from synthc.runtime.backends.protocol import Message
 from synthc.runtime.embedding.passages import passage
 from synthc.runtime.engine import chats
 from synthc.runtime.engine.asking import Asker, Filled, questions
@@ -32,7 +33,7 @@ WINDOW = 2_048
 FEWEST = 256
 """Rows on their way of a table that only asks: each is kept whole while it waits, which costs time."""
 
-Embed = Callable[[plan.Embed], Awaitable[Batcher[Any, Any]]]
+Embed = Callable[[plan.Embed], Awaitable[Callable[[Any], Awaitable[Any]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Chain:
         self._limits_behind = limits_behind
         self._ahead = ahead(table.ops)
         self._computed: dict[int, Batcher[Mapping[str, Any], tuple[Any, ...]]] = {}
-        self._embedded: dict[int, Batcher[Any, Any]] = {}
+        self._embedded: dict[int, Callable[[Any], Awaitable[Any]]] = {}
         self._drawn: dict[int, WholeTable] = {}
 
     async def prepare(self, tables: Mapping[str, plan.Table], *, rows: bool) -> None:
@@ -144,6 +145,12 @@ class Chain:
                 if op.parts:
                     spans = await scope.slot(op.spans) if op.spans else None
                     item = passage(item, op.parts, spans)
+                elif op.chat:
+                    item = chats.messages(item, op.what)
+                elif op.system:
+                    before = await scope.slot(op.system)
+                    system = [] if before is None else [Message("system", before)]
+                    item = [*system, Message("user", item)]
                 scope.slots[op.write] = await self._embedded[id(op)](item)
             case plan.Sample():
                 value = self._tools.draws.sample(op, self._place(scope))

