@@ -3,7 +3,9 @@
     python -m bench engine                            # all lines; installs the peers, takes half an hour
     python -m bench engine --only chain,resume        # some of them
     python -m bench engine --scale 0.1 --rounds 1     # a try, with a tenth of the rows
+    python -m bench embed                             # texts embedded, beside sentence-transformers
     python -m bench http                              # the HTTP clients beside aiohttp, plain and with TLS
+    python -m bench compiler                          # `synthc check` of an example and of long specs
 
 Each contender is a whole process, and runs in turn with the others against a new loopback server; the
 quickest of its runs counts. Exit status 1 if a goal is not met, 2 if something could not be measured.
@@ -17,11 +19,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import engine, http_clients
+from bench import compiler, embeddings, engine, http_clients
 from bench.processes import Failed
 from bench.report import Result, document, machine, show
 
-GROUPS = {"engine": engine.LINES, "http": http_clients.LINES}
+GROUPS = {
+    "engine": engine.LINES,
+    "embed": embeddings.LINES,
+    "http": http_clients.LINES,
+    "compiler": compiler.LINES,
+}
 
 
 def main() -> int:

@@ -303,7 +303,8 @@ class Ask(Struct, frozen=True, kw_only=True, tag="ask", omit_defaults=True):
 
     With `each` or `count` it asks several times: what is written are lists, and the contract is that
     of one answer. With `where`, a slot that holds a truth, it asks only where that is true, and
-    writes nulls elsewhere (`model_slot` too).
+    writes nulls elsewhere (`model_slot` too). `images` are what the prompt sees that is a picture, or
+    holds some.
     """
 
     span: Span
@@ -319,6 +320,7 @@ class Ask(Struct, frozen=True, kw_only=True, tag="ask", omit_defaults=True):
     where: str | None = None
     each: Each | None = None
     count: int | None = None
+    images: tuple[Field, ...] = ()
 
 
 class Sample(Struct, frozen=True, kw_only=True, tag="sample", omit_defaults=True):

@@ -32,7 +32,7 @@ class Chat(Struct, frozen=True, tag="chat"):
 
 
 class Image(Struct, frozen=True, tag="image"):
-    """The path of a picture. VARCHAR in a table."""
+    """A picture: the path of a file that `files` lists, or its bytes as a data URL. VARCHAR in a table."""
 
 
 class Audio(Struct, frozen=True, tag="audio"):
@@ -99,6 +99,12 @@ Type = (
     | Maybe
 )
 
+BYTES = Other("BLOB")
+"""What pictures of a file are that holds more than pictures."""
+
+IMAGE_TAG = "ENUM('·image')"
+"""The type of a picture where SQL is only bound: no text is of it, so that it stays with what is one."""
+
 MESSAGES = ListOf(Record((Field("role", Text()), Field("content", Text()))))
 """What a chat is made of."""
 
@@ -141,6 +147,19 @@ def element(type_: Type) -> Type | None:
     return listed.element if isinstance(listed, ListOf) else None
 
 
+def has_image(type_: Type) -> bool:
+    """Whether a value of the type is a picture, or holds some."""
+    match type_:
+        case Image():
+            return True
+        case Maybe(inner) | ListOf(inner):
+            return has_image(inner)
+        case Record(fields):
+            return any(has_image(field.type) for field in fields)
+        case _:
+            return False
+
+
 def name(type_: Type) -> str:
     """The type as a spec writes it."""
     match type_:
@@ -169,10 +188,12 @@ def quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def sql(type_: Type) -> str:
-    """The type as DuckDB names it."""
+def sql(type_: Type, image: str = "VARCHAR") -> str:
+    """The type as DuckDB names it, with another name for pictures where that is wanted."""
     match type_:
-        case Text() | Image() | Audio():
+        case Image():
+            return image
+        case Text() | Audio():
             return "VARCHAR"
         case Chat():
             return sql(MESSAGES)
@@ -189,15 +210,16 @@ def sql(type_: Type) -> str:
                 return "VARCHAR"
             return "BIGINT" if all(isinstance(v, int) for v in values) else "DOUBLE"
         case ListOf(element):
-            return sql(element) + "[]"
+            return sql(element, image) + "[]"
         case Record(fields):
-            return "STRUCT(" + ", ".join(f"{quote(f.name)} {sql(f.type)}" for f in fields) + ")"
+            parts = (f"{quote(field.name)} {sql(field.type, image)}" for field in fields)
+            return f"STRUCT({', '.join(parts)})"
         case Vector(size):
             return f"FLOAT[{size}]"
         case Other(text):
             return text
         case Maybe(inner):
-            return sql(inner)
+            return sql(inner, image)
         case _:
             assert_never(type_)
 
@@ -214,6 +236,8 @@ def from_duckdb(type_: Any) -> Type:
     """
     if str(type_) == "JSON":
         return Json()
+    if str(type_) == IMAGE_TAG:
+        return Image()
     kind = type_.id
     if kind == "varchar":
         return Text()
@@ -227,7 +251,11 @@ def from_duckdb(type_: Any) -> Type:
         return ListOf(from_duckdb(type_.children[0][1]))
     if kind == "array":
         (_, element), (_, size) = type_.children
-        return Vector(size) if element.id == "float" else Other(str(type_))
+        return Vector(size) if element.id == "float" else _other(type_)
     if kind == "struct":
         return Record(tuple(Field(n, from_duckdb(t)) for n, t in type_.children))
-    return Other(str(type_))
+    return _other(type_)
+
+
+def _other(type_: Any) -> Other:
+    return Other(str(type_).replace(IMAGE_TAG, "VARCHAR"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -17,15 +18,16 @@ Node = TypeVar("Node")
 
 def nodes(node: Any) -> Iterator[Any]:
     """The node and every node in it, each before what it holds."""
-    if isinstance(node, tuple):
-        for part in node:
-            yield from nodes(part)
-        return
-    names = _parts(type(node))
-    if names is not None:
-        yield node
-        for name in names:
-            yield from nodes(getattr(node, name))
+    waiting = [node]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, tuple):
+            waiting.extend(reversed(part))
+            continue
+        names = _parts(type(part))
+        if names is not None:
+            yield part
+            waiting += [getattr(part, name) for name in reversed(names)]
 
 
 def rewritten(node: Node, change: Callable[[Any], Any]) -> Node:
@@ -34,8 +36,8 @@ def rewritten(node: Node, change: Callable[[Any], Any]) -> Node:
     What nothing was changed in is the same object.
     """
     if isinstance(node, tuple):
-        items = tuple(rewritten(part, change) for part in node)
-        same = all(new is old for new, old in zip(items, node, strict=True))
+        items = tuple([rewritten(part, change) for part in node])
+        same = all(map(operator.is_, items, node))
         return node if same else items  # pyright: ignore[reportReturnType]
     names = _parts(type(node))
     if names is None:

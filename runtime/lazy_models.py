@@ -15,16 +15,19 @@ from synthc.runtime.backends.pace import PACE, Pace
 from synthc.runtime.backends.protocol import Backend, Message
 from synthc.runtime.backends.settings import resolve
 from synthc.runtime.embedding.passages import Passage
-from synthc.runtime.engine.asking import AskCounts, Calls, Model
+from synthc.runtime.engine.asking import AskCounts, Model
 from synthc.runtime.engine.batcher import Batcher
+from synthc.runtime.engine.chain import WINDOW
 from synthc.runtime.engine.identity import Identity
 from synthc.runtime.errors import RunError
 from synthc.runtime.ops import every
 
 if TYPE_CHECKING:
     from synthc.runtime.backends.budget import Budget
+    from synthc.runtime.embedding.kept import KeptEmbedder
     from synthc.runtime.embedding.pipeline import TextEmbedder
     from synthc.runtime.embedding.tokens import TokenEmbedder
+    from synthc.runtime.store.journal import Journal
 
 
 class StandIn(Protocol):
@@ -65,7 +68,7 @@ class LazyModels:
         self._embedders = {embedder.name: embedder for embedder in plan_.embedders}
         self._longest = max((b.sampling.max_tokens or 0 for b in plan_.backends), default=0)
         self._opening: dict[str, asyncio.Future[Any]] = {}
-        self._used: dict[str, TextEmbedder | TokenEmbedder] = {}
+        self._used: dict[str, tuple[TextEmbedder | TokenEmbedder, KeptEmbedder | None]] = {}
         self._conversations: dict[str, Callable[[Sequence[Message]], Any]] = {}
         self._threads: list[ThreadPoolExecutor] = []
         self._stack = AsyncExitStack()
@@ -184,11 +187,11 @@ class LazyModels:
         servers = LocalServers(fetching, max_tokens=self._longest)
         return await self._stack.enter_async_context(servers)
 
-    async def embed(self, op: plan.Embed, *, calls: Calls) -> Callable[[Any], Awaitable[Any]]:
+    async def embed(self, op: plan.Embed, *, journal: Journal) -> Callable[[Any], Awaitable[Any]]:
         """What embeds a text (a passage, or messages) for an operation: batches on a thread of the
         embedder's own, or on a server.
 
-        Of a server the vectors are kept among the `calls`.
+        The vectors are kept in the `journal`, those of a server among the calls.
         """
         if (self._embedders[op.embedder].pooling == "none") != (op.parts is not None):
             raise RunError(
@@ -196,7 +199,7 @@ class LazyModels:
                 hint="compile the spec again",
                 span=op.span,
             )
-        opening = functools.partial(self._open_embedder, op.embedder, calls)
+        opening = functools.partial(self._open_embedder, op.embedder, journal)
         batcher = await self._once(f"embed {op.embedder}", opening)
         if not op.chat and not op.system:
             return batcher
@@ -213,7 +216,7 @@ class LazyModels:
 
         return embed
 
-    async def _open_embedder(self, name: str, calls: Calls) -> Batcher[Any, Any]:
+    async def _open_embedder(self, name: str, journal: Journal) -> Batcher[Any, Any]:
         spec = self._embedders[name]
         if stand_in := self._stand_in:
 
@@ -230,11 +233,12 @@ class LazyModels:
                 identity=self.names[name],
                 env=self._env,
                 local=local,
-                calls=calls,
+                calls=journal,
                 pace=self._pace,
                 budget=self._budget,
             )
             return Batcher((await self._stack.enter_async_context(opening)).embed)
+        from synthc.runtime.embedding.kept import KeptEmbedder
         from synthc.runtime.embedding.pipeline import TextEmbedder, open_embedder
         from synthc.runtime.embedding.tokens import TEXTS, open_token_embedder
 
@@ -260,14 +264,19 @@ class LazyModels:
             progress=self._progress,
         )
         embedder = await loop.run_in_executor(thread, opening)
-        self._used[name] = embedder
-        if isinstance(embedder, TextEmbedder) and embedder.has_template:
-            self._conversations[name] = embedder.conversation
 
-        async def embed(texts: Sequence[Any]) -> Sequence[Any]:
+        async def compute(texts: Sequence[Any]) -> Sequence[Any]:
             return list(await loop.run_in_executor(thread, embedder.embed, texts))
 
-        return Batcher(embed, TEXTS) if by_token else Batcher(embed)
+        if not isinstance(embedder, TextEmbedder):
+            self._used[name] = embedder, None
+            return Batcher(compute, max_items=TEXTS)
+        if embedder.has_template:
+            self._conversations[name] = embedder.conversation
+        kept = KeptEmbedder(name, f"{embedder.digest} {self.names[name]}", compute, journal)
+        self._used[name] = embedder, kept
+        # Others are on their way meanwhile: the next batch is there when one is done.
+        return Batcher(kept.embed, max_items=WINDOW // 2)
 
     def _progress(self, done: int, total: int | None, what: str) -> None:
         share = f" of {total / 1e6:.0f}" if total else ""
@@ -276,9 +285,13 @@ class LazyModels:
     def notes(self) -> list[str]:
         """What a person should know: who was out; where embedders ran, and what they cut."""
         found = list(self._outages)
-        for name, embedder in self._used.items():
+        for name, (embedder, kept) in self._used.items():
             why = f" ({embedder.why_provider})" if embedder.why_provider else ""
-            found.append(f"{name}: embedded on {embedder.provider}{why}")
+            texts = before = ""
+            if kept:
+                texts = "1 text " if kept.computed == 1 else f"{kept.computed} texts "
+                before = f", {kept.from_store} were there already" if kept.from_store else ""
+            found.append(f"{name}: {texts}embedded on {embedder.provider}{why}{before}")
             if embedder.truncated:
                 texts = "1 text" if embedder.truncated == 1 else f"{embedder.truncated} texts"
                 found.append(f"{name}: {texts} cut at {embedder.max_tokens} tokens")

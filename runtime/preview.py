@@ -18,6 +18,7 @@ import msgspec
 
 from synthc.compiler import plan, types
 from synthc.compiler.types import Field
+from synthc.runtime.backends.protocol import Content, Image
 from synthc.runtime.engine.asking import Asked
 from synthc.runtime.errors import RunError
 from synthc.runtime.ops import drawn_from, every, models
@@ -342,7 +343,7 @@ def _question(asked: Asked, prompt: str | None) -> Question:
         index=asked.place.index,
         reask=asked.reask,
         prompt=prompt,
-        messages=tuple((m.role, m.content) for m in asked.messages),
+        messages=tuple((m.role, _said(m.content)) for m in asked.messages),
         sent=asked.sent,
         answer=answer and answer.text,
         model=answer and answer.model,
@@ -352,6 +353,20 @@ def _question(asked: Asked, prompt: str | None) -> Question:
         else None,
         problems=reading.problems if reading else (),
         failed=asked.failed and f"{asked.failed.reason}: {asked.failed.detail}",
+    )
+
+
+def _said(content: Content) -> str:
+    """What a message says as text: of each picture what is known of it."""
+    if isinstance(content, str):
+        return content
+    return "".join(part if isinstance(part, str) else _picture(part) for part in content)
+
+
+def _picture(image: Image) -> str:
+    which = f" {image.path}" if image.path else ""
+    return (
+        f"[picture{which}: {image.media_type}, {image.size:,} bytes, sha256 {image.digest[:12]}…]"
     )
 
 

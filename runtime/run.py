@@ -18,6 +18,7 @@ from synthc.runtime.backends.pace import PACE, Pace
 from synthc.runtime.engine.asking import AskCounts, Asked, Asker
 from synthc.runtime.engine.draws import Draws
 from synthc.runtime.engine.engine import Progress, TableRun, Tools
+from synthc.runtime.engine.images import images_of
 from synthc.runtime.engine.prompts import Prompts
 from synthc.runtime.engine.rowsql import RowSql
 from synthc.runtime.errors import RunError, reason
@@ -184,10 +185,12 @@ async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -
             prompts = Prompts()
             draws = Draws(plan_.seed, lines)
             watcher = options.watcher
-            asker = Asker(journal, models.asked, prompts, watcher.asked if watcher else None)
+            images = images_of(plan_, options.base)
+            trace = watcher.asked if watcher else None
+            asker = Asker(journal, models.asked, prompts, images, trace)
             at_once = {backend.name: backend.concurrency for backend in plan_.backends}
             dropped = watcher.dropped if watcher else None
-            embed = functools.partial(models.embed, calls=journal)
+            embed = functools.partial(models.embed, journal=journal)
             tools = Tools(journal, asker, row_sql, prompts, draws, embed, at_once, dropped)
             await _make_tables(plan_, options, report, tools, marks)
             if options.limit is None:

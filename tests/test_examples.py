@@ -18,7 +18,7 @@ import pytest
 
 from bench.answers import Seen
 from bench.server import serving
-from synthc.cli.main import main
+from synthc.cli.main import ended
 
 EXAMPLES = Path(__file__).parents[1] / "specs" / "examples"
 SPECS = sorted(path.name for path in EXAMPLES.glob("*.synth"))
@@ -55,14 +55,13 @@ def synthc(
 
     def called(*arguments: str, **env: str) -> Done:
         capsys.readouterr()
-        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["synthc", *arguments])
             for name, value in env.items():
                 patch.setenv(name, value)
-            main()
+            status = ended()
         out, err = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Done(ended.value.code, out, err)
+        return Done(status, out, err)
 
     return called
 
@@ -225,6 +224,21 @@ def test_entities_are_near_those_with_their_label(folder: Path, synthc: Synthc) 
     shares = dict(rows(folder / "entities.duckdb", "SELECT label, share FROM agreement"))
     assert set(shares) == {"person", "place", "work"}
     assert min(shares["person"], shares["place"]) > 0.7  # by chance it would be below 0.4
+
+
+def test_topics_are_guessed_from_neighbours_that_say_something_else(
+    folder: Path, synthc: Synthc
+) -> None:
+    sentences = ran(synthc, "topics.synth")["tables"]["sentences"]
+    assert (sentences["rows_in"], sentences["kept"], sentences["dropped"]) == (60, 55, 5)
+    database = folder / "topics.duckdb"
+    said_again = rows(
+        database,
+        "SELECT ordinal FROM synth.rows WHERE table_name = 'sentences' AND status = 'dropped'",
+    )
+    assert sorted(ordinal for (ordinal,) in said_again) == [50, 51, 52, 53, 54]
+    ((share,),) = rows(database, "SELECT sum(guessed) / sum(sentences) FROM accuracy")
+    assert share > 0.8  # by chance it would be 0.2
 
 
 # With the real model

@@ -32,7 +32,7 @@ def bind_arguments(scope: Scope, node: ast.Step, task: typed.Task) -> tuple[Give
     for argument in node.call.arguments:
         # What no column of its own name binds was meant first.
         order = sorted(wanted, key=lambda name: name in scope.columns)
-        name = _name(scope.report, argument, task, tuple(order), given)
+        name = _name(scope.report, argument, task, tuple(order), given, scope)
         if name is None:
             sound = False
             misnamed = True
@@ -69,14 +69,17 @@ def _name(
     task: typed.Task,
     wanted: tuple[str, ...],
     given: Mapping[str, typed.Given],
+    around: Scope | Known,
 ) -> str | None:
     """The name that an argument is given by; None where a problem was reported."""
     if argument.name is None or argument.alias:
-        left = [name for name in wanted if name not in given]
+        left = tuple(name for name in wanted if name not in given)
         value = argument.value
+        meant = next((name for name in left if _takes(task, name, value, around)), None)
         shown = str(value) if isinstance(value, ast.Path) else described(value)
-        form = f"{task.name}({next(iter(left), 'name')} = {shown.strip('`')})"
-        report(problems.WrongCall(span=argument.span, callee=task.name, form=form))
+        form = f"{task.name}({meant or '…'} = {shown.strip('`')})"
+        names = () if meant else left
+        report(problems.WrongCall(span=argument.span, callee=task.name, form=form, names=names))
         return None
     name = argument.name.text
     if name not in wanted:
@@ -105,6 +108,22 @@ def _name(
         report(problems.SaidTwice(span=argument.name.span, word=name))
         return None
     return name
+
+
+def _takes(task: typed.Task, name: str, value: ast.Value, around: Scope | Known) -> bool:
+    """Whether a value without a name could be meant for a parameter or an input of the task."""
+    parameter = next((p for p in task.open if p.name == name), None)
+    wanted = parameter or next(column for column in task.inputs if column.name == name)
+    kind = parameter.kind if parameter else "value"
+    known = around.known.outside if isinstance(around, Scope) else around
+    if isinstance(value, ast.Path):
+        declared = {"backend": known.backends, "mutations": known.mutations}
+        if kind != "value" or any(str(value) in names for names in declared.values()):
+            return str(value) in declared.get(kind, ())
+        return isinstance(around, Scope)  # a column; of those another task knows none
+    if isinstance(value, ast.ParameterValue) and value.name in known.constants:
+        return kind == "value" and assignable(known.constants[value.name][1], wanted.type)
+    return kind == "value" and resolve_value(value, wanted.type, "", lambda _: None) is not None
 
 
 def _inputs(scope: Scope, node: ast.Step, task: typed.Task, given: Given, *, quiet: bool) -> bool:
@@ -316,7 +335,7 @@ def check_alias(
     parameters = {p.name: p for p in task.open}
     sound = True
     for argument in node.call.arguments:
-        name = _name(report, argument, task, tuple(parameters), filled)
+        name = _name(report, argument, task, tuple(parameters), filled, known)
         given = (
             given_constant(argument.value, parameters[name], task.name, known, report)
             if name

@@ -44,7 +44,10 @@ def check_ask(scope: TaskScope, node: ast.Produce, ask: ast.Ask, guard: Guard) -
     has_format = contract is None or contract.kind not in WITHOUT_FORMAT
     made = _prompt(scope, ask, names, guard, has_format=has_format)
     system = ask.systems[0] if ask.systems else None
-    system_reads = _template(scope, system, names, has_format=has_format) if system else ()
+    within = templates.IN_SYSTEM
+    system_reads = (
+        _template(scope, system, names, has_format=has_format, without=within) if system else ()
+    )
     if has_format:
         _format_printed(scope, ask)
     backend = (
@@ -252,7 +255,12 @@ def _prompt(
 
 
 def _template(
-    scope: TaskScope, node: ast.Template, names: dict[str, Type], *, has_format: bool
+    scope: TaskScope,
+    node: ast.Template,
+    names: dict[str, Type],
+    *,
+    has_format: bool,
+    without: str | None = None,
 ) -> tuple[str, ...] | None:
     if isinstance(node, ast.File):
         return None  # it could not be read, and that was reported
@@ -261,7 +269,12 @@ def _template(
         scope.report(problems.WrongCall(span=node.span, callee="ask", form=form))
         return None
     reads = templates.check(
-        node, names, has_format=has_format, report=scope.report, later=scope.later
+        node,
+        names,
+        has_format=has_format,
+        report=scope.report,
+        later=scope.later,
+        without=without,
     )
     scope.uses.names.update(reads or ())
     return reads

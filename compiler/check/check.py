@@ -56,6 +56,7 @@ def check(
     `given` holds the parameters of the command line, `base` is the folder that paths start from.
     """
     found: list[Problem] = []
+    told: set[tuple[object, ...]] = set()
     # A name that stood in a declaration that could not be read may well be declared there.
     broken = set(spec.broken)
 
@@ -70,10 +71,11 @@ def check(
             case _:
                 follows = False
         # A setting that two backends share is wrong once.
-        told = any(_same(problem, other) for other in found)
+        same = problem.code, problem.span, getattr(problem, "name", None)
         # What a file that is used leaves unused is no concern of its user's.
         theirs = problem.severity == "warning" and problem.span.file != spec.file
-        if not follows and not told and not theirs:
+        if not follows and same not in told and not theirs:
+            told.add(same)
             found.append(problem)
 
     expanded = expand(spec, report)
@@ -81,11 +83,6 @@ def check(
     checked = _check(expanded, given, base, report)
     sound = not any(problem.severity == "error" for problem in found)
     return (checked if sound else None), found
-
-
-def _same(one: Problem, other: Problem) -> bool:
-    names = getattr(one, "name", None), getattr(other, "name", None)
-    return one.code == other.code and one.span == other.span and names[0] == names[1]
 
 
 def _check(
@@ -108,10 +105,12 @@ def _check(
     # In SQL names are the same whatever their case.
     folded = {name.lower(): name for name in by_kind["table"]}
     around = Known(known, embedders, checked_tasks, checked_tables, folded)
+    in_order: list[typed.Table] = []
     for node in _in_order(by_kind["table"], folded, binder, report):
         table = tables.check_table(node, around, binder, report)
         checked_tables[node.name.text] = table
         if table:
+            in_order.append(table)
             binder.define(table.name, table.columns)
     expects = [_expect(node, around, binder, report) for node in by_kind["expect"].values()]
     exports = [node for node in spec.declarations if isinstance(node, ast.Export)]
@@ -129,7 +128,7 @@ def _check(
         tuple(e for e in embedders.values() if e),
         {name: found for name, found in sets.items() if found},
         {name: task for name, task in checked_tasks.items() if task},
-        tuple(t for t in checked_tables.values() if t),
+        tuple(in_order),
         tuple(e for e in expects if e),
         tuple(exports),
         tuple(t for t in checked_tests if t),
@@ -325,7 +324,19 @@ def _check_exports(exports: list[ast.Export], known: tuple[str, ...], report: Re
                     span=node.table.span, kind="table", name=node.table.text, known=known
                 )
             )
-        if Path(node.path.text).suffix not in formats:
+        if "://" in node.path.text:
+            name = node.path.text.rstrip("/").rsplit("/", maxsplit=1)[-1]
+            name = name if Path(name).suffix in formats else f"{node.table.text}.parquet"
+            report(
+                problems.BadValue(
+                    span=node.path.span,
+                    what="the file of an export",
+                    wanted="a path on this machine",
+                    found="an address",
+                    advice=f'write it here, `"{name}"`, and copy it there when the run is done',
+                )
+            )
+        elif Path(node.path.text).suffix not in formats:
             report(problems.UnknownFormat(span=node.path.span, path=node.path.text, known=formats))
         if node.path.text in paths:
             report(

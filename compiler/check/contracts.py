@@ -72,12 +72,15 @@ def _fills(kind: str, columns: Columns, node: ast.Contract | None, report: Repor
         ):
             span = node.name.span if node else column.name.span
             names = tuple(types.name(t) for _, t in columns)
-            report(problems.ContractCannotFill(span=span, contract=kind, types=names))
+            picture = any(types.has_image(t) for _, t in columns)
+            report(
+                problems.ContractCannotFill(span=span, contract=kind, types=names, picture=picture)
+            )
             return False
     return True
 
 
-_UNANSWERED = (types.Vector, types.Other, types.Image, types.Audio)
+_UNANSWERED = (types.Vector, types.Other, types.Audio)
 
 
 def _can_fill(kind: str, type_: Type) -> bool:
@@ -85,7 +88,8 @@ def _can_fill(kind: str, type_: Type) -> bool:
         case "text" | "after" | "tag":
             return isinstance(type_, types.Text)
         case "json":
-            return not isinstance(type_, _UNANSWERED)
+            # What a model says must never name a file to be sent.
+            return not isinstance(type_, _UNANSWERED) and not types.has_image(type_)
         case "lines":
             return isinstance(type_, types.ListOf) and _is_scalar(types.required(type_.element))
         case _:

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from synthc.compiler import ast, plan, types
+from synthc.compiler.check.values import IMAGES
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem, nearest
 from synthc.compiler.plan import STANDARD, located
@@ -169,13 +170,18 @@ class Reader:
         found = there[name.text]
         if readable_as(found, wanted):
             return True
+        advice = "leave its type out here, and convert it in a `select`"
+        if types.has_image(wanted):
+            advice = IMAGES
+        if found == types.BYTES:
+            advice = "leave its type out here: an input `image` takes bytes as they are"
         report(
             problems.WrongType(
                 span=name.span,
                 what=f"the column `{name.text}` of `{path.text}`",
                 expected=types.name(wanted),
                 found=types.name(found),
-                advice="leave its type out here, and convert it in a `select`",
+                advice=advice,
             )
         )
         return False
@@ -251,6 +257,8 @@ def readable_as(found: Type, wanted: Type) -> bool:
 
     JSON may hold anything: what it does hold is seen when it is read.
     """
+    if types.has_image(wanted):  # what a file says must never be read as the path of another
+        return False
     match found, types.required(wanted):
         case types.Json(), _:
             return True
@@ -272,7 +280,7 @@ def readable_as(found: Type, wanted: Type) -> bool:
             return found == types.required(wanted)
         case _, types.Text():
             return True
-        case (types.Text(), (types.Image() | types.Audio())) | (types.Int(), types.Float()):
+        case (types.Text(), types.Audio()) | (types.Int(), types.Float()):
             return True
         case _, required:
             return found == required

@@ -11,7 +11,7 @@ from synthc.compiler.check import guards, task_scope
 from synthc.compiler.check.files import Reader
 from synthc.compiler.check.sql import Binder
 from synthc.compiler.check.sql_problems import Surroundings
-from synthc.compiler.check.values import assignable
+from synthc.compiler.check.values import IMAGES, assignable, described
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
 from synthc.compiler.parse.words import FORMS
@@ -127,7 +127,7 @@ class Scope:
         """The whole number from 0 that comes first; `allowed` are the names that may follow it."""
         rest = [argument.name.text if argument.name else "" for argument in node.arguments[1:]]
         if sorted(rest) != sorted({*rest} & {*allowed}):
-            self.wrong(callee, node.span)
+            self.wrong(callee, node.span, _named(node, callee, allowed))
             return None
         match node.arguments[:1]:
             case (ast.Argument(None, ast.Literal(int() as number)),) if not isinstance(
@@ -245,7 +245,9 @@ class Scope:
         known = types.required(found)
         advice = "convert it before, in a `select`"
         scalar = not isinstance(known, types.Record) and types.element(known) is None
-        if isinstance(types.required(wanted), types.Text) and scalar:
+        if types.has_image(wanted) and not types.has_image(found):
+            advice = IMAGES
+        elif isinstance(types.required(wanted), types.Text) and scalar:
             advice += ', as in `select("*, size::VARCHAR AS size_text")`'
         elif not isinstance(known, types.Other):
             advice = f"declare it as `{types.name(known)}`, or {advice}"
@@ -259,3 +261,15 @@ class Scope:
             )
         )
         return False
+
+
+def _named(node: ast.Call, callee: str, allowed: tuple[str, ...]) -> str | None:
+    """A call whose second argument was given another name than the one that may follow, or none."""
+    match node.arguments:
+        case (
+            ast.Argument(None, (ast.Literal() | ast.ParameterValue()) as count, _, None),
+            ast.Argument(_, ast.Path() as value, _, None),
+        ) if allowed:
+            return f"{callee}({described(count).strip('`')}, {allowed[0]} = {value})"
+        case _:
+            return None

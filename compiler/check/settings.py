@@ -118,7 +118,7 @@ BACKEND: Mapping[str, tuple[str, Reader]] = {
     "url": (_URL, _address),
     "model": (_MODEL, _setting),
     "api_key": (_MODEL, _setting),
-    "temperature": ("a number from 0 to 10", _number(0, 10)),
+    "temperature": ("a number from 0 to 2", _number(0, 2)),
     "max_tokens": ("a whole number from 1", _number(1, _MANY, whole=True)),
     "top_p": ("a number above 0, up to 1", _number(0, 1, above=True)),
     "stop": ("text, or a list of texts", _texts),
@@ -177,6 +177,8 @@ def backend(node: ast.Backend, report: Report) -> plan.Backend | None:
     if values.get("protocol") == "anthropic":
         where = 'where the protocol is "anthropic", which has none'
         if not _left_out(node.settings, ("seed",), where, report):
+            return None
+        if not _cool(node.settings, sampling.get("temperature"), report):
             return None
         sampling.setdefault("max_tokens", _LONGEST)
     return plan.Backend(
@@ -256,6 +258,21 @@ def _left_out(
     return not there
 
 
+def _cool(settings: tuple[ast.Setting, ...], temperature: float | None, report: Report) -> bool:
+    """Whether a temperature is one of Anthropic's; one that is not is reported."""
+    if temperature is None or temperature <= 1:
+        return True
+    value = next(s.value for s in settings if s.name.text == "temperature")
+    assert not isinstance(value, tuple)
+    wanted = 'a number from 0 to 1 where the protocol is "anthropic"'
+    report(
+        problems.BadValue(
+            span=value.span, what="`temperature`", wanted=wanted, found=described(value)
+        )
+    )
+    return False
+
+
 def _complete(
     name: ast.Name, values: Mapping[str, Any], needed: tuple[str, ...], block: str, report: Report
 ) -> bool:
@@ -324,7 +341,7 @@ def _read(
                         wanted=wanted,
                         found=_found(setting.value),
                         near=nearest(_word(setting.value), re.findall(r'"(\w+)"', wanted)),
-                        advice=_advice(setting.value, wanted),
+                        advice=_advice(name, setting.value, wanted),
                     )
                 )
             values[name] = value
@@ -380,9 +397,11 @@ def _found(value: ast.Value) -> str:
     return f"`{value}` without quotes" if isinstance(value, ast.Path) else described(value)
 
 
-def _advice(value: ast.Value, wanted: str) -> str | None:
+def _advice(setting: str, value: ast.Value, wanted: str) -> str | None:
     """How it is written, where it is the environment that was meant, a number in quotes, nothing."""
     match value:
+        case ast.Literal(int() | float() as number) if setting == "temperature" and number > 2:
+            return f"a server that takes more is told so in a group: `extra {{ temperature = {number} }}`"
         case ast.Path() if str(value) in ("None", "none", "nil", "undefined"):
             return "leave it out"
         case ast.Literal(None):

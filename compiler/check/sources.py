@@ -48,7 +48,9 @@ def _no_source(scope: Scope, node: ast.Call, name: str) -> None:
     if name in scope.known.tasks or name in FORMS:
         call = f"{name}(…)" if node.brackets or name in FORMS else name
         form = f"table {scope.table} = … |> {call}"
-        scope.report(problems.WrongCall(span=node.span, callee=name, form=form))
+        task = f"; a task of that name is `task {scope.table} = {call}`"
+        advice = task if node.brackets and name in scope.known.tasks else None
+        scope.report(problems.WrongCall(span=node.span, callee=name, form=form, advice=advice))
         return
     known = tuple(scope.known.tables)
     scope.report(

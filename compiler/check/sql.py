@@ -152,15 +152,26 @@ class Binder:
         self._connection.execute("SET enable_external_access = false")
         self._rows: dict[str, str] = {}
         self._columns: dict[str, tuple[str, ...]] = {}
+        self._unmade: dict[str, tuple[str, tuple[Field, ...]]] = {}
         self._read_ahead: dict[str, str] = {}
+        self._named_tables: dict[str, tuple[str, ...]] = {}
         self._functions = _functions()
 
     def define(self, table: str, fields: tuple[Field, ...]) -> None:
-        """Make a spec's table known. Raises nothing: names were checked to differ."""
-        columns = ", ".join(f"{types.quote(f.name)} {types.sql(f.type)}" for f in fields)
+        """Make a spec's table known: DuckDB has it as soon as a query names it."""
+        self._columns[table.lower()] = tuple(field.name for field in fields)
+        self._unmade[table.lower()] = table, fields
+
+    def _make(self, name: str) -> None:
+        """Have DuckDB make a table that is known. Raises nothing: names were checked to differ."""
+        if name.lower() not in self._unmade:
+            return
+        table, fields = self._unmade.pop(name.lower())
+        columns = ", ".join(
+            f"{types.quote(f.name)} {types.sql(f.type, types.IMAGE_TAG)}" for f in fields
+        )
         # DuckDB has no table without columns: one that no spec can name stands in.
         columns = columns or '"·" INTEGER'
-        self._columns[table.lower()] = tuple(field.name for field in fields)
         self._connection.execute(f"CREATE OR REPLACE TABLE {types.quote(table)} ({columns})")
 
     def expression(
@@ -197,10 +208,11 @@ class Binder:
 
     def query_tables(self, text: ast.String) -> tuple[str, ...]:
         """The tables a query names, whether or not they exist; () where it cannot be read."""
-        tree = self._serialise(text.text)
-        if tree.get("error"):
-            return ()
-        return tuple(dict.fromkeys(n["table_name"] for n in base_tables(tree["statements"])))
+        if text.text not in self._named_tables:
+            statements = self._serialise(text.text).get("statements", ())
+            named = dict.fromkeys(node["table_name"] for node in base_tables(statements))
+            self._named_tables[text.text] = tuple(named)
+        return self._named_tables[text.text]
 
     def query(self, text: ast.String, around: Surroundings, report: Report) -> Bound | None:
         """A whole SELECT over the spec's tables. None where a problem was reported."""
@@ -210,13 +222,16 @@ class Binder:
             return None
         found = list(nodes(tree))
         sound = self._check_functions(found, places, report)
-        sound = self._check_sources(tree, found, places, around, report) and sound
+        bases = list(base_tables(tree))
+        sound = self._check_sources(bases, found, places, around, report) and sound
         if not sound:
             return None
+        for base in bases:
+            self._make(base["table_name"])
         fields = self._bind(text.text, places, around, report, found)
         if fields is None or not self._named(fields, tree, places, report):
             return None
-        tables = (around.tables[node["table_name"].lower()] for node in base_tables(tree))
+        tables = (around.tables[node["table_name"].lower()] for node in bases)
         return Bound(
             text=text.text,
             fields=fields,
@@ -227,13 +242,13 @@ class Binder:
 
     def _check_sources(
         self,
-        tree: Node,
+        bases: list[Node],
         found: list[Node],
         places: Places,
         around: Surroundings,
         report: Report,
     ) -> bool:
-        """Whether a query reads nothing but tables of the spec."""
+        """Whether a query reads nothing but tables of the spec; `bases` are those that it names."""
         before: list[Problem] = []
         for node in found:
             if node.get("type") == "TABLE_FUNCTION":
@@ -250,7 +265,7 @@ class Binder:
                     )
             elif node.get("type") == "SHOW_REF":
                 before.append(problems.ForbiddenSql(span=places.of(node), what="describe tables"))
-        for node in base_tables(tree):
+        for node in bases:
             name, schema = node["table_name"], node["schema_name"] or node["catalog_name"]
             span = places.of(node)
             if schema:
@@ -323,6 +338,7 @@ class Binder:
         if shape not in self._rows:
             self._rows[shape] = f"{_ROW}{len(self._rows)}"
             self.define(self._rows[shape], fields)
+            self._make(self._rows[shape])
         return self._rows[shape]
 
     def _read_list(

@@ -254,6 +254,7 @@ def _struct_part(text: str, tree: list[Node], places: Places, around: Surroundin
 
 
 def _misfit(text: str, span: Span) -> Problem:
+    text = text.replace(types.IMAGE_TAG, "image")
     if found := re.match(r"Cannot compare values of type (.+?) and type (.+?) - an explicit", text):
         reason = f"`{_type(found[1])}` and `{_type(found[2])}` cannot be compared"
         return problems.SqlDoesNotFit(span=span, reason=reason, advice=_CONVERT)
@@ -353,6 +354,12 @@ def _habit(found: str, before: str) -> str | None:
         return "how many rows are wanted stands at the end: `LIMIT 10`"
     if re.search(r"\bJOIN\s+\w+(\s+(AS\s+)?\w+)?\s*$", before, re.IGNORECASE):
         return "a `JOIN` says which rows belong together: `JOIN t ON a.x = t.x`"
+    if last := re.search(r"(\w+)\s*$", before):
+        # Misspelt, a word of SQL is taken for a name, and only what follows it cannot be read.
+        word = last[1].upper()
+        for clause_ in _CLAUSES:
+            if word != clause_ and sorted(word) == sorted(clause_):
+                return f"did you mean `{clause_}` by `{last[1]}`?"
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from synthc.compiler import ast, types
@@ -58,23 +58,22 @@ class Places:
 
 def nodes(tree: Any, *, into_subqueries: bool = True) -> Iterator[Node]:  # any JSON
     """Every node of a tree, from the outside in."""
-    if isinstance(tree, dict):
-        yield tree
-        if tree.get("class") == "SUBQUERY" and not into_subqueries:
-            return
-        for child in tree.values():
-            yield from nodes(child, into_subqueries=into_subqueries)
-    elif isinstance(tree, list):
-        for child in tree:
-            yield from nodes(child, into_subqueries=into_subqueries)
+    waiting = [tree]
+    while waiting:
+        part = waiting.pop()
+        children: Iterable[Any] = part
+        if isinstance(part, dict):
+            yield part
+            if part.get("class") == "SUBQUERY" and not into_subqueries:
+                continue
+            children = part.values()
+        waiting += reversed([child for child in children if isinstance(child, dict | list)])
 
 
 def base_tables(tree: Any, hidden: frozenset[str] = frozenset()) -> Iterator[Node]:  # any JSON
     """The tables that a query names and does not make itself (by `WITH`)."""
-    if isinstance(tree, list):
-        for child in tree:
-            yield from base_tables(child, hidden)
-    elif isinstance(tree, dict):
+    children: Iterable[Any] = tree
+    if isinstance(tree, dict):
         for entry in tree.get("cte_map", {}).get("map", []):
             name = entry["key"].lower()
             recursive = any(
@@ -88,9 +87,10 @@ def base_tables(tree: Any, hidden: frozenset[str] = frozenset()) -> Iterator[Nod
             tree["schema_name"] or tree["table_name"].lower() not in hidden
         ):
             yield tree
-        for key, child in tree.items():
-            if key != "cte_map":
-                yield from base_tables(child, hidden)
+        children = [child for key, child in tree.items() if key != "cte_map"]
+    for child in children:
+        if isinstance(child, dict | list):
+            yield from base_tables(child, hidden)
 
 
 def is_list_over(tree: Node, table: str) -> bool:

@@ -54,6 +54,8 @@ def check_step(scope: Scope, node: ast.Step | ast.SqlStep) -> typed.Step | None:
 
 def _no_step(scope: Scope, node: ast.Call, callee: str) -> None:
     scope.columns_known = False
+    if callee in scope.known.tables and scope.known.tables[callee] is None:
+        return  # it may be one that was meant as a task
     if callee in SOURCES:
         form = f"table {scope.table} = {FORMS[callee]}"
         scope.report(problems.WrongCall(span=node.span, callee=callee, form=form))
@@ -194,8 +196,9 @@ def _select(scope: Scope, node: ast.Step) -> typed.Select | None:
 
 def _embed(scope: Scope, node: ast.Step) -> typed.Embed | None:
     match node.call.arguments:
-        case (ast.Argument(None, ast.Path() as value), *which) if all(a.name for a in which):
-            if len(which) > 1 or any(str(a.name and a.name.text) not in _WHICH for a in which):
+        case (ast.Argument(None, ast.Path() as value), *rest) if all(a.name for a in rest):
+            which = [(argument.name.text, argument.value) for argument in rest if argument.name]
+            if len(which) > 1 or (which and which[0][0] not in _WHICH):
                 forms = "` or `".join(f"embed({value}, {form})" for form in _WHICH.values())
                 scope.wrong("embed", node.call.span, forms)
                 return None
@@ -226,13 +229,13 @@ def _embed(scope: Scope, node: ast.Step) -> typed.Embed | None:
         )
         return None
     parts, spans, system = "tokens" if embedder.pooling == "none" else None, None, None
-    if which and which[0].name and which[0].name.text == "system":
-        system = _system(scope, which[0].value, embedder)
+    if which and which[0][0] == "system":
+        system = _system(scope, which[0][1], embedder)
         if system is None:
             scope.columns_known = False
             return None
-    elif which and which[0].name:
-        asked = _parts(scope, which[0].name.text, which[0].value, embedder)
+    elif which:
+        asked = _parts(scope, *which[0], embedder)
         if asked is None:
             scope.columns_known = False
             return None

@@ -14,7 +14,13 @@ from synthc.compiler.check.mutations import can_see
 from synthc.compiler.check.samples import check_sample
 from synthc.compiler.check.sql import Binder
 from synthc.compiler.check.task_scope import Known, TaskScope
-from synthc.compiler.check.values import assignable, described, resolve_type, resolve_value
+from synthc.compiler.check.values import (
+    IMAGES,
+    assignable,
+    described,
+    resolve_type,
+    resolve_value,
+)
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
 from synthc.compiler.parse.words import SAMPLES
@@ -283,6 +289,7 @@ class _Checker:
                     has_format=False,
                     report=scope.report,
                     later=scope.later,
+                    without=templates.IN_TEXT,
                 )
                 scope.uses.names.update(reads or ())
                 return None if reads is None else typed.Template(template.text, reads)
@@ -466,6 +473,7 @@ class _Checker:
                 what=f"`{column.name.text}`",
                 expected=types.name(shown),
                 found=types.name(found),
+                advice=IMAGES if types.has_image(declared) and not types.has_image(found) else None,
             )
         )
         return False

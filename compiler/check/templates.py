@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -40,16 +41,27 @@ _WHOLE = (types.Text, types.Int, types.Float, types.Bool, types.Choice, types.Im
 """The types of what has no parts and is no list."""
 
 _SAME = ("sort", "reverse", "unique", "list", "default", "d", "select", "reject")
-_SAME += ("selectattr", "rejectattr", "trim", "upper", "lower", "title", "capitalize")
-"""Filters that give what they are given, in another order or form."""
+_TEXTS = ("trim", "upper", "lower", "title", "capitalize")
+_SAME += ("selectattr", "rejectattr", *_TEXTS)
+"""Filters that give what they are given, in another order or form; of numbers some make text."""
 
 _METHODS = (
-    (types.Text | types.Image | types.Audio | types.Choice, str),
+    (types.Text | types.Audio | types.Choice, str),
     (types.ListOf | types.Chat | types.Vector, list),
     (types.Record, dict),
     (types.Int | types.Choice, int),
     (types.Float | types.Choice, float),
 )
+
+_OF_LISTS = ("first", "last", "length", "count", "list", "reverse")
+"""Filters that give the elements of a list as they are, or count them."""
+
+IN_SYSTEM, IN_TEXT = "a system message", "a column's template"
+_IN_BLOCK = "a `{% set %}`, a macro or a filter"
+"""Where no picture can stand."""
+
+_Use = Literal["printed", "looked at", "used"]
+"""What becomes of an expression: of a picture the last is wrong."""
 
 _Path = tuple[str, ...]
 _Safe = frozenset[_Path]
@@ -74,11 +86,12 @@ def check(
     has_format: bool,
     report: Callable[[Problem], None],
     later: frozenset[str] = frozenset(),
+    without: str | None = None,
 ) -> tuple[str, ...] | None:
     """The names of the scope that the template uses, in the scope's order; None where it is wrong.
 
     `has_format` says whether `{{ output_format }}` can be printed; `later` are names that the scope
-    will have further down.
+    will have further down. `without` says what this is, where no picture can stand in it.
     """
     sandbox = environment()
     try:
@@ -87,7 +100,7 @@ def check(
         span = template.at(wrong.offset, wrong.length)
         report(problems.TemplateSyntax(span=span, reason=wrong.reason, advice=wrong.advice))
         return None
-    visitor = _Visitor(template, scope, later, sandbox, report, has_format=has_format)
+    visitor = _Visitor(template, scope, later, sandbox, report, without, has_format=has_format)
     visitor.statements(tree.body, {}, frozenset())
     return None if visitor.failed else tuple(name for name in scope if name in visitor.used)
 
@@ -100,10 +113,12 @@ class _Visitor:
         later: frozenset[str],
         sandbox: ImmutableSandboxedEnvironment,
         report: Callable[[Problem], None],
+        without: str | None,
         *,
         has_format: bool,
     ) -> None:
         self.later = later
+        self.without = without
         self.template = template
         self.scope = scope
         self.has_format = has_format
@@ -139,14 +154,17 @@ class _Visitor:
                 for part in node.nodes:
                     if not isinstance(part, nodes.TemplateData):
                         self.expression(part, local, safe, printed=True)
+                        self.pictures(part, local, "printed")
             case nodes.If():
                 for branch in (node, *node.elif_):
                     self.expression(branch.test, local, safe)
+                    self.pictures(branch.test, local, "looked at")
                     self.statements(branch.body, local, safe | _asked(branch.test))
                     safe = safe | _denied(branch.test)
                 self.statements(node.else_, local, safe)
             case nodes.For():
                 self.expression(node.iter, local, safe, printed=True)
+                self.pictures(node.iter, local, "looked at")
                 listed = self.type_of(node.iter, local)
                 element = types.element(listed) if listed else None
                 if isinstance(listed, _WHOLE):
@@ -155,37 +173,120 @@ class _Visitor:
                 asked: _Safe = frozenset()
                 if node.test:
                     self.expression(node.test, inside, safe)
+                    self.pictures(node.test, inside, "looked at")
                     asked = _asked(node.test)
                 self.statements(node.body, inside, safe | asked)
                 self.statements(node.else_, local, safe)
             case nodes.Assign():
                 self.expression(node.node, local, safe, printed=True)
+                self.pictures(node.node, local, "looked at")
                 return {**local, **_targets(node.target, self.type_of(node.node, local))}
             case nodes.AssignBlock():
-                self.statements(node.body, local, safe)
+                self.inside_block(node.body, local, safe)
                 return {**local, **_targets(node.target)}
             case nodes.With():
                 for value in node.values:
                     self.expression(value, local, safe, printed=True)
+                    self.pictures(value, local, "looked at")
                 names: _Local = {}
                 for target, value in zip(node.targets, node.values, strict=True):
                     names = {**names, **_targets(target, self.type_of(value, local))}
                 self.statements(node.body, {**local, **names}, safe)
             case nodes.Macro():
                 inside = {**local, **{arg.name: None for arg in node.args}}
-                self.statements(node.body, inside, safe)
+                self.inside_block(node.body, inside, safe)
                 return {**local, node.name: None}
             case nodes.FilterBlock():
-                self.statements(node.body, local, safe)
+                self.inside_block(node.body, local, safe)
+            case nodes.CallBlock():
+                self.expression(node.call, local, safe)
+                self.pictures(node.call, local, "used")
+                self.inside_block(node.body, local, safe)
             case nodes.Include() | nodes.Import() | nodes.FromImport() | nodes.Extends():
                 self.problem(problems.UnsafeTemplate(span=self.tag(node), what="other files"))
             case _:
                 for child in node.iter_child_nodes():
                     if isinstance(child, nodes.Expr):
                         self.expression(child, local, safe)
+                        self.pictures(child, local, "used")
                     else:
                         self.statement(child, local, safe)
         return local
+
+    def inside_block(self, body: list[nodes.Node], local: _Local, safe: _Safe) -> None:
+        """Check statements whose text something else is made of."""
+        around, self.without = self.without, self.without or _IN_BLOCK
+        self.statements(body, local, safe)
+        self.without = around
+
+    def pictures(self, node: nodes.Node, local: _Local, use: _Use) -> None:
+        """Report a picture that would become something else."""
+        match node:
+            case nodes.Name() | nodes.Getattr() | nodes.Getitem():
+                found = self.type_of(node, local)
+                if found and types.has_image(found):
+                    self.picture(node, found, use)
+                elif isinstance(node, nodes.Getitem):
+                    whole = isinstance(self.type_of(node.node, local), types.Image)
+                    self.pictures(node.node, local, "used" if whole else "looked at")
+                    self.pictures(node.arg, local, "used")
+                elif isinstance(node, nodes.Getattr):
+                    self.pictures(node.node, local, "looked at")
+            case nodes.CondExpr():
+                self.pictures(node.test, local, "looked at")
+                for branch in (node.expr1, node.expr2):
+                    if branch:
+                        self.pictures(branch, local, use)
+            case nodes.And() | nodes.Or():
+                self.pictures(node.left, local, use)
+                self.pictures(node.right, local, use)
+            case nodes.Not():
+                self.pictures(node.node, local, "looked at")
+            case nodes.Compare(ops=[nodes.Operand(expr=other)]) if _is_none(other):
+                self.pictures(node.expr, local, "looked at")
+            case nodes.Filter(node=nodes.Expr() as inner) | nodes.Test(node=nodes.Expr() as inner):
+                within = self.filtered(node, inner, local, use)
+                self.pictures(inner, local, within)
+                found = self.type_of(node, local)
+                if within == "looked at" and found and types.has_image(found):
+                    self.picture(node, found, use)
+                for argument in (*node.args, *node.kwargs):
+                    self.pictures(argument, local, "used")
+            case _:
+                for child in node.iter_child_nodes():
+                    self.pictures(child, local, "used")
+
+    def filtered(
+        self, node: nodes.Filter | nodes.Test, inner: nodes.Expr, local: _Local, use: _Use
+    ) -> _Use:
+        """What a filter or a test does to a picture, or to a list of some."""
+        if isinstance(node, nodes.Test):
+            return "looked at"
+        if node.name in _ASKS_FIRST:
+            return use
+        found = self.type_of(inner, local)
+        return "looked at" if found and types.element(found) and node.name in _OF_LISTS else "used"
+
+    def picture(self, node: nodes.Expr, found: Type, use: _Use) -> None:
+        """Report what is wrong with a picture, or with what holds some, if anything is."""
+        name = _written(node)
+        where = several = None
+        if use == "looked at":
+            return
+        if use == "printed" and isinstance(found, types.Image):
+            where = self.without
+            if where is None:
+                return
+        elif types.element(found):
+            one = "item" if name != "item" else "one"
+            several = f"{{% for {one} in {name} %}}{{{{ {one} }}}}{{% endfor %}}"
+        elif isinstance(found, types.Record):
+            part = next(f.name for f in found.fields if types.has_image(f.type))
+            several = f"{{{{ {name}.{part} }}}}"
+        start = _start(node)
+        length = len(name) if self.template.text.startswith(name, start) else 1
+        span = self.template.at(start, length)
+        self.problem(problems.PictureMisused(span=span, name=name, where=where, several=several))
 
     def expression(
         self, node: nodes.Node, local: _Local, safe: _Safe, *, printed: bool = False
@@ -225,6 +326,10 @@ class _Visitor:
             case nodes.And():
                 self.expression(node.left, local, safe, printed=printed)
                 self.expression(node.right, local, safe | _asked(node.left), printed=printed)
+            case nodes.Add() | nodes.Sub() | nodes.Div() | nodes.FloorDiv() | nodes.Pow():
+                self.reckoned(node, local)
+                for child in (node.left, node.right):
+                    self.expression(child, local, safe, printed=printed)
             case nodes.Compare() | nodes.Not():
                 for child in node.iter_child_nodes():
                     self.expression(child, local, safe)
@@ -349,6 +454,8 @@ class _Visitor:
         element = types.element(owner)
         if element is None:
             function = "round" if key == "toFixed" else key
+            if isinstance(owner, types.Image):
+                return f"it is printed whole: `{{{{ {name} }}}}`"
             if key in self.sandbox.filters or function in self.sandbox.filters:
                 return f"a filter follows a `|`: `{{{{ {name} | {function} }}}}`"
             if isinstance(owner, types.Text) and hasattr(str, key):
@@ -381,6 +488,46 @@ class _Visitor:
                 expected="a list",
                 found=types.name(found),
                 advice=advice,
+            )
+        )
+
+    def kind(self, node: nodes.Node, local: _Local) -> type | None:
+        """Whether an expression is surely text (str) or a number (float)."""
+        match node:
+            case nodes.Const(value=str()):
+                return str
+            case nodes.Const(value=int() | float()):
+                return float
+            case nodes.Filter() if node.name in _TEXTS:
+                return str
+            case _:
+                pass
+        match self.type_of(node, local):
+            case types.Text():
+                return str
+            case types.Int() | types.Float() | types.Bool():
+                return float
+            case types.Choice(values):
+                return str if isinstance(values[0], str) else float
+            case _:
+                return None
+
+    def reckoned(self, node: nodes.BinExpr, local: _Local) -> None:
+        """Report a text that is reckoned with, or that a number is added to."""
+        kinds = [self.kind(side, local) for side in (node.left, node.right)]
+        if str not in kinds or (isinstance(node, nodes.Add) and float not in kinds):
+            return
+        side = node.left if kinds[0] is str else node.right
+        name = _written(side)
+        start = _start(side)
+        length = len(name) if self.template.text.startswith(name, start) else 1
+        self.problem(
+            problems.WrongType(
+                span=self.template.at(start, length),
+                what=f"each side of `{node.operator}` here",
+                expected="a number",
+                found="text",
+                advice="texts are joined by `~`; a text of digits becomes a number by `| int`",
             )
         )
 

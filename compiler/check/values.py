@@ -51,6 +51,9 @@ _OTHER_LANGUAGES = {
 }
 
 
+IMAGES = 'pictures come from `files("*.jpg")`, or from a column of bytes; no text is taken for one'
+"""What is said where something else stands in the place of one: a text must never name a file to be sent."""
+
 REPORTED = "`"
 """What stands for the name of a type that was reported where it is declared; no spec can write it."""
 
@@ -250,6 +253,8 @@ def wanted(type_: Type) -> str:
             return f"a list of `{types.name(element)}`"
         case types.Chat():
             return 'messages, as in `[{role: "user", content: "Hi"}]`'
+        case types.Image():
+            return "a data URL, `data:image/png;base64,…`"
         case _:
             return f"`{types.name(type_)}`"
 
@@ -289,7 +294,9 @@ def take(value: Any, type_: Type) -> tuple[Any] | None:
             if None in parts.values():
                 return None
             return ({name: part[0] for name, part in parts.items() if part},)
-        case types.Vector() | types.Other() | types.Image() | types.Audio():
+        case types.Image():
+            return (value,) if isinstance(value, str) and value.startswith("data:") else None
+        case types.Vector() | types.Other() | types.Audio():
             return None
 
 
@@ -335,6 +342,8 @@ def assignable(found: Type, wanted: Type) -> bool:
             return True
         case ((types.Image() | types.Audio()), types.Text()):
             return True
+        case types.Other(), types.Image():
+            return found == types.BYTES
         case types.ListOf(a), types.ListOf(b):
             return assignable(a, b)
         case types.Vector(), types.ListOf(element):

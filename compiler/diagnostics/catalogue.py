@@ -520,6 +520,8 @@ class ContractCannotFill(Problem, frozen=True):
     code = "S0304"
     contract: str
     types: tuple[str, ...]
+    picture: bool = False
+    """Whether one of the columns would be a picture, or hold one."""
 
     def message(self) -> str:
         if self.contract in ("text", "after", "tag") and len(self.types) > 1:
@@ -530,6 +532,8 @@ class ContractCannotFill(Problem, frozen=True):
 
     def help(self) -> str | None:
         match self.contract:
+            case _ if self.picture:
+                return "a model answers in text: let it say what the picture should show"
             case "json":
                 return "declare a type that JSON has, such as `float[]` for a list of numbers"
             case "lines":
@@ -638,12 +642,17 @@ class WrongCall(Problem, frozen=True):
     code = "S0309"
     callee: str
     form: str
+    names: tuple[str, ...] = ()
+    advice: str | None = None
 
     def message(self) -> str:
         return f"`{self.callee}` is not used like this"
 
+    def label(self) -> str:
+        return f"for which of these: {listed(self.names)}" if self.names else ""
+
     def help(self) -> str | None:
-        return f"write `{self.form}`"
+        return f"write `{self.form}`{self.advice or ''}"
 
 
 class SaidTwice(Problem, frozen=True):
@@ -1154,6 +1163,44 @@ class NoParts(Problem, frozen=True):
 
     def help(self) -> str | None:
         return self.advice
+
+
+class PictureMisused(Problem, frozen=True):
+    """A picture in a template where it cannot be one.
+
+    What: an `image` is sent as it is where the prompt of an `ask` prints it: `{{ photo }}`. A filter, a
+    comparison, a macro, a system message or a column's text would have to make text of it.
+    Why: the model would read the name of a file, and see no picture.
+    Example: `{{ photo | upper }}`, `{% if photo == "a.jpg" %}`, `system "You see {{ photo }}"`.
+    Fix: print it by itself, in the prompt; the name of its file is the column `path` of `files(…)`.
+    """
+
+    code = "S0408"
+    name: str
+    where: str | None = None
+    """What it stands in, where that is what is wrong: `a system message`."""
+    several: str | None = None
+    """How the pictures are printed that it holds."""
+
+    def message(self) -> str:
+        if self.several:
+            return f"`{self.name}` holds pictures, which are printed one by one"
+        if self.where:
+            return f"`{self.name}` is a picture, and only text can stand in {self.where}"
+        return f"`{self.name}` is a picture: it can be printed, and nothing else"
+
+    def label(self) -> str:
+        return "holds pictures" if self.several else "a picture"
+
+    def help(self) -> str | None:
+        if self.several:
+            return f"write `{self.several}`"
+        if self.where:
+            return f"print it in the prompt of an `ask`, by itself: `{{{{ {self.name} }}}}`"
+        return (
+            f"write `{{{{ {self.name} }}}}` where it is to stand, and `{{% if {self.name} %}}` to ask "
+            "whether it is there"
+        )
 
 
 # SQL

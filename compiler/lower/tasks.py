@@ -179,6 +179,7 @@ class _Use:
             marks=ask.contract.marks,
             per=ask.contract.per,
         )
+        slots_read = self.reads(reads, produce.span)
         self.chain.ops.append(
             plan.Ask(
                 span=produce.span,
@@ -186,7 +187,7 @@ class _Use:
                 backend=backend,
                 prompt=prompt,
                 system=ask.system,
-                reads=self.reads(reads, produce.span),
+                reads=slots_read,
                 contract=contract,
                 writes=slots,
                 model_slot=model_slot,
@@ -194,8 +195,18 @@ class _Use:
                 where=where,
                 each=plan.Each(*ask.each) if ask.each else None,
                 count=None if ask.count is None else self.number(ask.count),
+                images=self.images(ask, reads),
             )
         )
+
+    def images(self, ask: typed.Ask, reads: tuple[str, ...]) -> tuple[Field, ...]:
+        """What an ask reads that is a picture, or holds some."""
+        read = {name: self.types[name] for name in reads}
+        if ask.each:
+            name, listed = ask.each
+            element = types.element(read[listed])
+            read |= {name: element} if element else {}
+        return tuple(Field(name, type_) for name, type_ in read.items() if types.has_image(type_))
 
     def prompt(self, ask: typed.Ask) -> tuple[plan.Prompt, tuple[str, ...]]:
         """The prompt, and all that the ask reads."""
@@ -247,11 +258,14 @@ class _Use:
 
     def sql(self, bound: sql.Bound, column: typed.Column, slot: str, what: str, span: Span) -> None:
         text, fields, reads = self.bound(bound)
+        found = bound.fields[0].type
+        # The bytes of a picture stay bytes: as text they would be something else.
+        made = found if types.has_image(column.type) and found != types.NULL else column.type
         self.chain.ops.append(
             plan.Compute(
                 span=span,
                 what=what,
-                sql=f"SELECT CAST(({text}\n) AS {types.sql(column.type)}) AS value FROM {ROW}",
+                sql=f"SELECT CAST(({text}\n) AS {types.sql(made)}) AS value FROM {ROW}",
                 inputs=fields,
                 reads=reads,
                 fields=(Field("value", column.type),),

@@ -23,6 +23,8 @@ def decode(literal: str) -> tuple[str, tuple[int, ...]]:
 
 
 def _escaped(literal: str) -> tuple[str, tuple[int, ...]]:
+    if "\\" not in literal:
+        return literal[1:-1], tuple(range(1, len(literal)))
     characters: list[str] = []
     offsets: list[int] = []
     at = 1
@@ -67,19 +69,19 @@ def _raw(literal: str) -> tuple[str, tuple[int, ...]]:
     indents = [len(text) - len(text.lstrip(" \t")) for _, text in indented if text.strip()]
     indent = min(indents, default=0)
 
-    characters: list[str] = []
+    pieces: list[str] = []
     offsets: list[int] = []
     for number, (start, line) in enumerate(lines):
         skip = 0 if number == 0 and not first_is_blank else indent
         last = number == len(lines) - 1
         kept = "" if not line.strip() and (last or len(line) < skip) else line[skip:]
-        for position, character in enumerate(kept):
-            characters.append(character)
-            offsets.append(start + skip + position)
+        pieces.append(kept)
+        offsets += range(start + skip, start + skip + len(kept))
         if not last:
-            characters.append("\n")
+            pieces.append("\n")
             offsets.append(start + len(line))
-    if first_is_blank and characters and characters[-1] == "\n":  # the closing quotes' own line
-        characters.pop()
+    text = "".join(pieces)
+    if first_is_blank and text.endswith("\n"):  # the closing quotes' own line
+        text = text[:-1]
         offsets.pop()
-    return "".join(characters), (*offsets, len(literal) - 3)
+    return text, (*offsets, len(literal) - 3)

@@ -12,6 +12,8 @@ from synthc.runtime.backends.http import failure, retry_after_s
 from synthc.runtime.backends.protocol import (
     Answer,
     CallFailed,
+    Content,
+    Image,
     Reply,
     Request,
     SchemaRefused,
@@ -53,10 +55,9 @@ class Anthropic:
 
     def build(self, request: Request) -> tuple[str, bytes]:
         """The request as JSON: system messages stand apart, and a schema becomes a tool."""
-        system = [m.content for m in request.messages if m.role == "system" and m.content]
-        turns = [
-            {"role": m.role, "content": m.content} for m in request.messages if m.role != "system"
-        ]
+        said = [(m.role, _content(m.content)) for m in request.messages]
+        system = [content for role, content in said if role == "system" and content]
+        turns = [{"role": role, "content": content} for role, content in said if role != "system"]
         body = {**self._fixed, "messages": turns}
         if system:
             body["system"] = "\n\n".join(system)
@@ -104,6 +105,18 @@ class Anthropic:
         if reply.status in {404, 405}:
             failed.hint = "check `model` and `url`: the url ends before /messages, often in /v1"
         return failed
+
+
+def _content(content: Content) -> Any:
+    """What a message says: text, or a list of its blocks where it shows pictures."""
+    return content if isinstance(content, str) else [_block(part) for part in content]
+
+
+def _block(part: str | Image) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    source = {"type": "base64", "media_type": part.media_type, "data": part.base64()}
+    return {"type": "image", "source": source}
 
 
 def _tool(schema: dict[str, Any]) -> dict[str, Any]:

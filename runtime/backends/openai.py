@@ -12,6 +12,8 @@ from synthc.runtime.backends.http import failure, retry_after_s
 from synthc.runtime.backends.protocol import (
     Answer,
     CallFailed,
+    Content,
+    Image,
     Reply,
     Request,
     SchemaRefused,
@@ -41,7 +43,8 @@ class OpenAI:
 
     def build(self, request: Request) -> tuple[str, bytes]:
         """The request as JSON; a schema becomes a `response_format`."""
-        body = {**self._fixed, "messages": request.messages}
+        messages = [{"role": m.role, "content": _content(m.content)} for m in request.messages]
+        body = {**self._fixed, "messages": messages}
         if request.schema is not None:
             wanted = {"name": "answer", "strict": True, "schema": request.schema}
             body["response_format"] = {"type": "json_schema", "json_schema": wanted}
@@ -93,6 +96,18 @@ class OpenAI:
         if reply.status == 403 and re.search(r"moderat|flagged|content.policy|safety", words, re.I):
             failed.verdict = Verdict.ROW  # it is the prompt that is refused, not the key
         return failed
+
+
+def _content(content: Content) -> Any:
+    """What a message says: text, or a list of its parts where it shows pictures."""
+    return content if isinstance(content, str) else [_part(part) for part in content]
+
+
+def _part(part: str | Image) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    url = f"data:{part.media_type};base64,{part.base64()}"
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def bearer(api_key: str | None) -> dict[str, str]:

@@ -15,7 +15,8 @@ Between the two stand small backends that wrap one another, each a policy in a f
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from base64 import b64encode
+from collections.abc import Callable, Coroutine, Mapping
 from enum import Enum
 from typing import Any, Protocol
 
@@ -24,11 +25,34 @@ from msgspec import Struct
 from synthc.compiler.plan import Contract
 
 
+class Image(Struct, frozen=True):
+    """A picture in a message, which is what `digest` says: the SHA-256 of its bytes, in hexadecimal.
+
+    `size` counts the bytes, `path` is the file that holds them, if one does, as the spec names it. They are
+    not in memory while a call waits for its turn: `load` gives them, and raises CallFailed where they
+    are others by now.
+    """
+
+    media_type: str
+    digest: str
+    size: int
+    path: str | None
+    load: Callable[[], bytes]
+
+    def base64(self) -> str:
+        """The bytes in base64. Raises CallFailed as `load` does."""
+        return b64encode(self.load()).decode()
+
+
+Content = str | tuple[str | Image, ...]
+"""What a message says: text; of a user's that shows pictures, texts and pictures in their order."""
+
+
 class Message(Struct, frozen=True):
     """One turn of a conversation: `role` is "system", "user" or "assistant"."""
 
     role: str
-    content: str
+    content: Content
 
 
 class Request(Struct, frozen=True):

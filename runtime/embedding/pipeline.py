@@ -8,6 +8,7 @@ texts ──distinct──▶ texts ──tokenise──▶ ids ──sort, pack
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,9 @@ from synthc.runtime.models import fetch
 # wants more work at once (not measured yet).
 BATCH_TOKENS = {"CPU": 512, "CUDA": 32_768}
 
-# Texts tokenised at a time: enough to find texts of like lengths, and a bound on memory.
-WINDOW = 8192
+# Texts tokenised at a time, beside the graph that runs on those before: enough to find texts of like
+# lengths, and a bound on memory.
+AHEAD = 512
 
 # A token of natural text has 3 to 5 characters. Of a text longer than this many times its tokens
 # the rest is cut before it is tokenised: one thread does that at two megabytes a second.
@@ -37,7 +39,8 @@ CHARACTERS_PER_TOKEN = 64
 class TextEmbedder:
     """Embeds texts with a graph; to be used by one thread at a time.
 
-    `truncated` counts the distinct texts so far that were longer than `max_tokens`; `provider` and
+    `digest` is the graph's. `truncated` counts the distinct texts so far that were longer than
+    `max_tokens`; `provider` and
     `why_provider` say what the graph runs on and why not on something better.
     """
 
@@ -57,6 +60,7 @@ class TextEmbedder:
         length again where the graph gives that.
         """
         self.dimensions = dimensions or graph.dimensions
+        self.digest = graph.digest
         self._prompt = prompt
         self._unit_length = graph.normalize
         self._template = graph.chat_template
@@ -79,6 +83,7 @@ class TextEmbedder:
         """
         assert self._template is not None
         *before, last = turns
+        assert isinstance(last.content, str)  # what a column holds has no pictures
         last = Message(last.role, self._prompt + last.content)
         return render(self._template, (*before, last))
 
@@ -87,11 +92,13 @@ class TextEmbedder:
         place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         distinct = list(place)
         vectors = np.empty((len(distinct), self.dimensions), np.float32)
-        for start in range(0, len(distinct), WINDOW):
-            ids = self._tokenise(distinct[start : start + WINDOW])
-            lengths = np.array([len(row) for row in ids])
-            for rows in pack(lengths, self._batch_tokens):
-                vectors[start + rows] = self._vectors([ids[row] for row in rows])
+        starts = range(0, len(distinct), AHEAD)
+        parts = [distinct[start : start + AHEAD] for start in starts]
+        with ThreadPoolExecutor(1, "tokenise") as beside:
+            for start, ids in zip(starts, beside.map(self._tokenise, parts), strict=True):
+                lengths = np.array([len(row) for row in ids])
+                for rows in pack(lengths, self._batch_tokens):
+                    vectors[start + rows] = self._vectors([ids[row] for row in rows])
         return vectors[np.array([place[text] for text in texts], np.intp)]
 
     def _tokenise(self, texts: list[str | Rendered]) -> list[list[int]]:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -32,7 +33,7 @@ from synthc.runtime.backends.replies import count, decoded, model_of, said, unre
 from synthc.runtime.engine.asking import Calls
 from synthc.runtime.errors import RowFailed
 from synthc.runtime.store.records import Call
-from synthc.runtime.store.store import StoredAnswer, now
+from synthc.runtime.store.store import StoredAnswer
 
 PATH = "/embeddings"
 TEXTS = 32  # a request: some servers take no more, and it is below what others take of long texts
@@ -189,7 +190,7 @@ class RemoteEmbedder:
             input_tokens=answer.input_tokens if first else 0,
             latency_s=answer.latency_s,
             attempts=answer.attempts,
-            answered_at=now(),
+            answered_at=time.time_ns() // 1_000,
         )
         self._calls.call(record, StoredAnswer(encoded, answer.model, answer.finish_reason))
 

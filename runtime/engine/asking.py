@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -12,15 +13,16 @@ import msgspec
 from msgspec import Struct
 
 from synthc.compiler import plan, types
-from synthc.runtime.backends.protocol import Backend, Message, Request
+from synthc.runtime.backends.protocol import Backend, Content, Message, Request
 from synthc.runtime.engine import chats, contracts
 from synthc.runtime.engine.batcher import Batcher
 from synthc.runtime.engine.identity import Identity
+from synthc.runtime.engine.images import Images, as_kept
 from synthc.runtime.engine.prompts import Prompts
 from synthc.runtime.engine.scope import Place
 from synthc.runtime.errors import RowFailed
 from synthc.runtime.store.records import Call
-from synthc.runtime.store.store import StoredAnswer, now
+from synthc.runtime.store.store import StoredAnswer
 
 
 @dataclass(slots=True)
@@ -105,11 +107,13 @@ class Asker:
         journal: Calls,
         models: dict[str, Model],
         prompts: Prompts,
+        images: Images,
         trace: Trace | None = None,
     ) -> None:
         self._journal = journal
         self._models = models
         self._prompts = prompts
+        self._images = images
         self._trace = trace
         self._stored = Batcher[bytes, StoredAnswer | None](journal.answers)
         # Calls on their way; a future once another row waits for the same.
@@ -136,6 +140,8 @@ class Asker:
     ) -> Filled:
         model = self._models[op.backend]
         messages = self._messages(op, template, values)
+        if op.images and template is not None:
+            messages.append(Message("user", await self._pictured(op, template, values)))
         schema = contracts.schema(op.contract)
         count = _elements(op.contract, values)
         reading = contracts.Reading(())
@@ -178,17 +184,21 @@ class Asker:
     def _messages(
         self, op: plan.Ask, template: str | None, values: dict[str, Any]
     ) -> list[Message]:
-        if op.contract.kind != "text":
-            values = {"output_format": contracts.output_format(op.contract), **values}
+        values = _seen(op, values)
         messages: list[Message] = []
         if op.system is not None:
             messages.append(Message("system", self._prompts.render(op.system, values)))
         if isinstance(op.prompt, plan.Conversation):
             messages += chats.unanswered(values[op.prompt.name], op.prompt.name)
-        else:
+        elif not op.images:
             assert template is not None
             messages.append(Message("user", self._prompts.render(template, values)))
         return messages
+
+    async def _pictured(self, op: plan.Ask, template: str, values: dict[str, Any]) -> Content:
+        """What the user's message says where the prompt may print pictures."""
+        parts = self._prompts.parts(template, _seen(op, values), op.images)
+        return await self._images.content(parts)
 
     async def _answer(
         self,
@@ -255,6 +265,7 @@ class Asker:
         counts.input_tokens += answer.input_tokens or 0
         counts.output_tokens += answer.output_tokens or 0
         stored = StoredAnswer(answer.text, answer.model, answer.finish_reason)
+        messages = [{"role": m.role, "content": as_kept(m.content)} for m in request.messages]
         self._journal.call(
             Call(
                 digest=request.key,
@@ -266,7 +277,7 @@ class Asker:
                 index=place.index,
                 backend=name,
                 model=answer.model,
-                request=msgspec.json.encode(request.messages).decode(),
+                request=msgspec.json.encode(messages).decode(),
                 answer=answer.text,
                 reasoning=answer.reasoning,
                 finish_reason=answer.finish_reason,
@@ -275,11 +286,18 @@ class Asker:
                 latency_s=answer.latency_s,
                 attempts=answer.attempts,
                 reask=reask,
-                answered_at=now(),
+                answered_at=time.time_ns() // 1_000,
             ),
             stored,
         )
         return stored
+
+
+def _seen(op: plan.Ask, values: dict[str, Any]) -> dict[str, Any]:
+    """What the templates of an ask see."""
+    if op.contract.kind == "text":
+        return values
+    return {"output_format": contracts.output_format(op.contract), **values}
 
 
 def _elements(contract: plan.Contract, values: dict[str, Any]) -> int | None:

@@ -27,7 +27,7 @@ from synthc.runtime.store.journal import Journal
 from synthc.runtime.store.records import Drawn, Failure, Mutation
 from synthc.runtime.store.whole import WholeTable, whole
 
-WINDOW = 1_024
+WINDOW = 2_048
 """Rows of a table that are on their way at once: SQL and embeddings are cheaper the more there are."""
 
 FEWEST = 256

@@ -9,10 +9,17 @@ from typing import Any
 import msgspec
 
 from synthc.compiler import plan
-from synthc.runtime.backends.protocol import Message
+from synthc.runtime.backends.protocol import Content, Message
 from synthc.runtime.engine.scope import Place
 
 _encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def _said(content: Content) -> Any:
+    """What a message says: a picture is its bytes, whatever file they are in."""
+    if isinstance(content, str):
+        return content
+    return [part if isinstance(part, str) else {"sha256": part.digest} for part in content]
 
 
 class Identity:
@@ -36,7 +43,7 @@ class Identity:
         ordinal: int,
     ) -> bytes:
         """16 bytes (BLAKE2b) that stand for the call."""
-        said = [(message.role, message.content) for message in messages]
+        said = [(message.role, _said(message.content)) for message in messages]
         hashed = hashlib.blake2b(self._backend, digest_size=16)
         hashed.update(_encoder.encode((said, schema, self._where(place, ordinal))))
         return hashed.digest()

@@ -12,6 +12,7 @@ from synthc.compiler import plan
 from synthc.runtime.backends.settings import resolve
 from synthc.runtime.engine.asking import AskCounts, Asker, Model
 from synthc.runtime.engine.draws import Draws
+from synthc.runtime.engine.images import images_of
 from synthc.runtime.engine.prompts import Prompts
 from synthc.runtime.engine.rowsql import RowSql
 from synthc.runtime.lazy_models import LazyModels
@@ -239,7 +240,8 @@ class _Estimating:
         }
         prompts = Prompts()
         found = Found()
-        asker = Asker(_Stored(self._kept), models, prompts, found.trace)
+        images = images_of(self._plan, self._base)
+        asker = Asker(_Stored(self._kept), models, prompts, images, found.trace)
         draws = Draws(self._plan.seed, self._lines)
         return Tools(asker, self._row_sql, prompts, draws, self._likely_of, found)
 
@@ -386,6 +388,11 @@ class _Estimating:
         others = [a for (_, _, name), a in self._answered.items() if name == op.backend]
         return self._tokenizers[backend.name] or as_counted(others) or by_length(CHARACTERS_A_TOKEN)
 
+    def _counting(self, op: plan.Ask, table: str) -> str:
+        """How prompts were counted, in words."""
+        tokens = self._likely_of(op, table).tokens
+        return f"{tokens.how}; a picture as {tokens.image:,.0f} tokens" if op.images else tokens.how
+
     def _answers_of(self, op: plan.Ask, table: str) -> Answered | None:
         return self._answered.get((table, op.what, op.backend))
 
@@ -407,7 +414,7 @@ class _Estimating:
                 _whole(tally.input_tokens, share),
                 round(sent.most * length),
                 None if limit is None else sent.most * limit,
-                self._likely_of(op, table).tokens.how if sent.most else "",
+                self._counting(op, table) if sent.most else "",
                 answers if sent.most else "",
             )
 

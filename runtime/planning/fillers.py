@@ -12,6 +12,9 @@ from synthc.runtime.engine import contracts
 ELEMENTS = 3
 """How many elements a list has whose length nobody knows."""
 
+PICTURE = b"GIF89a"
+"""What begins like a picture: no more is looked at of one that is not sent."""
+
 _WORD = "lorem "
 
 
@@ -20,7 +23,9 @@ def filler(type_: Type, characters: int, count: int | None = None) -> Any:
     match type_:
         case types.Maybe(inner):
             return filler(inner, characters, count)
-        case types.Text() | types.Image() | types.Audio():
+        case types.Image():
+            return PICTURE
+        case types.Text() | types.Audio():
             return (_WORD * (characters // len(_WORD) + 1))[:characters].rstrip() or "?"
         case types.Int():
             return 1

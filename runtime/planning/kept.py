@@ -12,6 +12,7 @@ import msgspec
 
 from synthc.compiler import plan
 from synthc.compiler.types import Field
+from synthc.runtime.backends.sizes import IMAGE
 from synthc.runtime.store import arrow, schema
 from synthc.runtime.store.store import (
     STAGING,
@@ -137,8 +138,13 @@ class Kept:
         """What the answers so far were like, by (table, column, backend)."""
         calls = f"{_KEPT}.synth.calls"
         step = 1 + self._all(f"SELECT count(*) FROM {calls}")[0][0] // LOOKED_AT
-        contents = "json_extract_string(request, '$[*].content')"
-        characters = f"list_sum(list_transform({contents}, lambda c: length(c)))"
+        texts = "list_sum(list_transform(json_extract_string(c, '$[*].text'), lambda t: length(t)))"
+        pictures = "len(json_extract_string(c, '$[*].sha256'))"
+        characters = (
+            "list_sum(list_transform(json_extract(request, '$[*].content'), lambda c: CASE json_type(c)"
+            f" WHEN 'ARRAY' THEN coalesce({texts}, 0) + {IMAGE} * {pictures}"
+            " ELSE length(c->>'$') END))"
+        )
         # By what is counted of a call, so that a server that says nothing spoils no mean.
         rows = self._all(
             'SELECT table_name, "column", backend, count(*),'

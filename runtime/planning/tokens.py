@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synthc.runtime.backends.protocol import Content
+from synthc.runtime.backends.sizes import IMAGE
 from synthc.runtime.planning.kept import Answered
 
 CHARACTERS_A_TOKEN = 4.0
@@ -20,10 +22,17 @@ _ON_THE_HUB = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Counts tokens: `how` says in words how it does."""
+    """Counts tokens of a text; a picture has `image` of them. `how` says in words how it does."""
 
     count: Callable[[str], float]
     how: str
+    image: float = IMAGE / CHARACTERS_A_TOKEN
+
+    def of(self, content: Content) -> float:
+        """How many a message has."""
+        if isinstance(content, str):
+            return self.count(content)
+        return sum(self.count(p) if isinstance(p, str) else self.image for p in content)
 
 
 def by_length(characters: float, said: str = "") -> Tokens:
@@ -31,6 +40,7 @@ def by_length(characters: float, said: str = "") -> Tokens:
     return Tokens(
         lambda text: len(text) / characters,
         f"estimated at {characters:.3g} characters a token{said}",
+        IMAGE / characters,
     )
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synthc.compiler import plan, types
-from synthc.runtime.backends.protocol import Request
+from synthc.runtime.backends.protocol import Content, Request
+from synthc.runtime.embedding.passages import passage
 from synthc.runtime.engine.asking import Asked, Asker, Filled, elements, questions
 from synthc.runtime.engine.batcher import Batcher
 from synthc.runtime.engine.chain import check, require
@@ -260,13 +261,20 @@ class Walk:
         tally = self._tally(op)
         tally.guessed |= self.guessed
         type_ = plan.embedding(op.dimensions, op.parts)
+        kept: list[Row] = []
         for row in rows:
+            spans = row.slots[op.spans] if op.spans else None
+            if op.spans and not self._open(op, row):
+                try:
+                    passage(row.slots[op.read], "spans", spans)
+                except RowFailed:
+                    continue
+            count = len(spans) if isinstance(spans, list) else None
             tally.most += 1
             tally.least += row.sure
-            spans = row.slots[op.spans] if op.spans else None
-            count = len(spans) if isinstance(spans, list) else None
             row.put(op.write, filler(type_, 100, count), unknown=True)
-        return rows
+            kept.append(row)
+        return kept
 
     async def _compute(self, op: plan.Compute, rows: list[Row]) -> list[Row]:
         kept: list[Row] = []
@@ -470,12 +478,12 @@ class Walk:
         if known:
             self._tools.sent[request.key] = sure or bool(before)
 
-    def _count(self, op: plan.Ask, texts: Sequence[str], *, sure: bool) -> None:
+    def _count(self, op: plan.Ask, contents: Sequence[Content], *, sure: bool) -> None:
         tally = self._tally(op)
         tokens = self._tools.likely(op, self._table.name).tokens
         tally.most += 1
         tally.least += sure
-        tally.input_tokens += sum(map(tokens.count, texts))
+        tally.input_tokens += sum(map(tokens.of, contents))
 
     def _stand_in(self, op: plan.Ask, row: Row, values: Mapping[str, Any]) -> tuple[Any, ...]:
         likely = self._tools.likely(op, self._table.name)

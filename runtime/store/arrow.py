@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthc.compiler import types
 from synthc.compiler.types import Field, Type
+from synthc.runtime.pictures import data_url
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,7 +34,9 @@ def table(
 
     arrays = [
         pyarrow.array(
-            [to_cell(value, field.type) for value in values] if has_json(field.type) else values,
+            [to_cell(value, field.type) for value in values]
+            if has_json(field.type) or types.has_image(field.type)
+            else values,
             type=schema_.field(field.name).type,
         )
         for values, field in zip(columns, fields, strict=True)
@@ -55,7 +58,7 @@ def has_json(type_: Type) -> bool:
 
 
 def to_cell(value: Any, type_: Type) -> Any:
-    """A value with its JSON as text."""
+    """A value with its JSON as text, and with bytes of pictures as data URLs."""
     match type_:
         case _ if value is None:
             return None
@@ -63,6 +66,8 @@ def to_cell(value: Any, type_: Type) -> Any:
             return to_cell(value, inner)
         case types.Json():
             return json.dumps(value, ensure_ascii=False)
+        case types.Image():
+            return data_url(value) if isinstance(value, bytes) else value
         case types.ListOf(element):
             return [to_cell(item, element) for item in value]
         case types.Record(fields):

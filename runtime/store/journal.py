@@ -7,17 +7,18 @@ import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from msgspec.structs import astuple
 
 from synthc.compiler.types import Field
-from synthc.runtime.store.records import Call, Drawn, Failure, Mutation, Note
+from synthc.runtime.store.records import Call, Drawn, Failure, Mutation, Note, Vector
 from synthc.runtime.store.schema import (
     CALL_COLUMNS,
     DRAW_COLUMNS,
     FAILURE_COLUMNS,
     MUTATION_COLUMNS,
+    VECTOR_COLUMNS,
 )
 from synthc.runtime.store.seen import Seen
 from synthc.runtime.store.store import (
@@ -30,12 +31,15 @@ from synthc.runtime.store.store import (
     writing,
 )
 
-_CALLS = "synth.calls"
+_CALLS, _VECTORS = "synth.calls", "synth.vectors"
 _NOTED = {
     Failure: ("synth.failures", FAILURE_COLUMNS),
     Mutation: ("synth.mutations", MUTATION_COLUMNS),
     Drawn: ("synth.draws", DRAW_COLUMNS),
 }
+
+if TYPE_CHECKING:
+    import numpy as np
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,6 +78,7 @@ class Journal:
         self._size = 0
         self._staged = 0
         self._recent: dict[bytes, StoredAnswer] = {}
+        self._recent_vectors: dict[bytes, np.ndarray] = {}
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
         self._error: Exception | None = None
@@ -111,6 +116,11 @@ class Journal:
         """Keep an answered call."""
         self._recent[record.digest] = answer
         self._add(_CALLS, CALL_COLUMNS, astuple(record))
+
+    def vector(self, record: Vector) -> None:
+        """Keep a vector that was made here."""
+        self._recent_vectors[record.digest] = record.vector
+        self._add(_VECTORS, VECTOR_COLUMNS, astuple(record))
 
     def note(self, record: Note) -> None:
         """Keep what a row could not have, which prompt it was asked by, what was drawn for it."""
@@ -152,7 +162,7 @@ class Journal:
             if self._error:
                 raise self._error
             pending, self._pending = self._pending, {}
-            recent = list(self._recent)
+            recent, vectors = list(self._recent), list(self._recent_vectors)
             self._size = 0
             try:
                 if pending:
@@ -164,12 +174,15 @@ class Journal:
                 self._room.set()
             for digest in recent:
                 del self._recent[digest]
+            for digest in vectors:
+                del self._recent_vectors[digest]
 
     def _write(self, pending: dict[str, _Pending]) -> None:
-        if self._calls is not self.store and _CALLS in pending:
-            records = pending.pop(_CALLS)
+        if self._calls is not self.store:
+            elsewhere = {name: pending.pop(name) for name in (_CALLS, _VECTORS) if name in pending}
             with transaction(self._calls.connection):
-                self._calls.append(_CALLS, records.fields, records.rows)
+                for target, records in elsewhere.items():
+                    self._calls.append(target, records.fields, records.rows)
         # A transaction writes to one database: what is staged stands in another, in memory.
         kept = {target: pending.pop(target) for target in [*pending] if target.startswith("synth.")}
         for targets in filter(None, (kept, pending)):
@@ -192,7 +205,8 @@ class Journal:
     # Reading
 
     def seen(self, digest: bytes) -> bool:
-        """Whether a call may have been made before, in this run or another; from now on it was."""
+        """Whether a call (or a vector) may have been made before, in this run or another; from now on it
+        was."""
         return self._seen.add(digest)
 
     async def answers(self, digests: Sequence[bytes]) -> Sequence[StoredAnswer | Exception | None]:
@@ -201,3 +215,10 @@ class Journal:
         missing = [d for d, known in zip(digests, recent, strict=True) if known is None]
         stored = await self.do(self._calls.answers, missing) if missing else {}
         return [known or stored.get(d) for d, known in zip(digests, recent, strict=True)]
+
+    async def vectors(self, digests: Sequence[bytes]) -> dict[bytes, np.ndarray]:
+        """The vectors that were made before, by digest."""
+        recent = self._recent_vectors
+        found = {digest: recent[digest] for digest in digests if digest in recent}
+        missing = [digest for digest in digests if digest not in found]
+        return found | (await self.do(self._calls.vectors, missing) if missing else {})

@@ -5,9 +5,12 @@ The fields of each are the columns of its table (`schema.py`), in the same order
 
 from __future__ import annotations
 
-import datetime
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Call(Struct, frozen=True, kw_only=True, gc=False):
@@ -15,7 +18,7 @@ class Call(Struct, frozen=True, kw_only=True, gc=False):
 
     `rounds` says in which rounds of its loops it was made ("2", or "1.3" in a loop in a loop), `index`
     which of several it was, from 0. `reasoning` is what the model thought before it answered, if that
-    is told.
+    is told. `answered_at` is in microseconds since 1970, in UTC.
     """
 
     digest: bytes
@@ -36,7 +39,16 @@ class Call(Struct, frozen=True, kw_only=True, gc=False):
     latency_s: float
     attempts: int
     reask: int = 0
-    answered_at: datetime.datetime
+    answered_at: int
+
+
+class Vector(Struct, frozen=True, kw_only=True):
+    """What an embedder on this machine made of a text: float32 of shape (dimensions,)."""
+
+    digest: bytes
+    run_id: int
+    embedder: str
+    vector: np.ndarray
 
 
 class Failure(Struct, frozen=True, kw_only=True):

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from synthc.compiler import types
 from synthc.compiler.types import Field
 
-FORMAT = 3
+FORMAT = 4
 """The version of the schema. A database of another one is never touched."""
 
 _BIG, _INTEGER, _TEXT = types.Int(), types.Other("INTEGER"), types.Text()
 _TIME, _BYTES = types.Other("TIMESTAMP"), types.Other("BLOB")
 
-# What the rows of the next four mean: `records.py`.
+# What the rows of the next five mean: `records.py`.
 CALL_COLUMNS = (
     Field("digest", _BYTES),
     Field("run_id", _INTEGER),
@@ -57,6 +57,12 @@ MUTATION_COLUMNS = (
     Field("set", _TEXT),
     Field("mutation", _TEXT),
     Field("value", _TEXT),
+)
+VECTOR_COLUMNS = (
+    Field("digest", _BYTES),
+    Field("run_id", _INTEGER),
+    Field("embedder", _TEXT),
+    Field("vector", types.Other("FLOAT[]")),
 )
 DRAW_COLUMNS = (
     Field("run_id", _INTEGER),
@@ -102,6 +108,7 @@ _TABLES = {
         Field("status", _TEXT),
     ),
     "calls": (*CALL_COLUMNS, Field("superseded_by", _INTEGER)),
+    "vectors": VECTOR_COLUMNS,
     "failures": FAILURE_COLUMNS,
     "mutations": MUTATION_COLUMNS,
     "draws": DRAW_COLUMNS,

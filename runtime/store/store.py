@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 from msgspec import Struct
@@ -23,6 +23,9 @@ from synthc.compiler.types import Field
 from synthc.runtime.errors import RunError, Stopped
 from synthc.runtime.store import arrow, live, schema, seen
 from synthc.runtime.store.schema import FORMAT
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Ordinal = int | tuple[int, ...]
 """A row's place in its table's order: among those of its source, or behind those it came from."""
@@ -321,22 +324,39 @@ class Store:
     # Calls
 
     def prefixes(self) -> list[int]:
-        """The first bytes of the digests of all calls, as `Seen` wants them."""
+        """The first bytes of the digests of all calls and vectors, as `Seen` wants them."""
         rows = self._connection.execute(
-            f"SELECT DISTINCT ('0x' || left(hex(digest), {2 * seen.BYTES}))::INTEGER FROM synth.calls"
+            f"SELECT DISTINCT ('0x' || left(hex(digest), {2 * seen.BYTES}))::INTEGER"
+            " FROM (SELECT digest FROM synth.calls UNION ALL SELECT digest FROM synth.vectors)"
         ).fetchall()
         return [prefix for (prefix,) in rows]
 
     def answers(self, digests: Iterable[bytes]) -> dict[bytes, StoredAnswer]:
         """The answers that are there already, by call identity: one query for many."""
-        wanted = list(digests)
-        self._connection.register("synth_wanted", arrow.binary_column("digest", wanted))
-        rows = self._connection.execute(
-            "SELECT digest, answer, model, finish_reason FROM synth.calls"
-            " SEMI JOIN synth_wanted USING (digest) WHERE superseded_by IS NULL"
-        ).fetchall()
-        self._connection.unregister("synth_wanted")
+        with self._wanted(digests):
+            rows = self._connection.execute(
+                "SELECT digest, answer, model, finish_reason FROM synth.calls"
+                " SEMI JOIN synth_wanted USING (digest) WHERE superseded_by IS NULL"
+            ).fetchall()
         return {bytes(digest): StoredAnswer(*rest) for digest, *rest in rows}
+
+    def vectors(self, digests: Iterable[bytes]) -> dict[bytes, np.ndarray]:
+        """The vectors that are there already, by digest: float32, one query for many."""
+        with self._wanted(digests):
+            found = self._connection.sql(
+                "SELECT digest, vector FROM synth.vectors SEMI JOIN synth_wanted USING (digest)"
+            ).to_arrow_table()
+        keys, vectors = (column.combine_chunks() for column in found.columns)
+        return {
+            key: vector.values.to_numpy()
+            for key, vector in zip(keys.to_pylist(), vectors, strict=True)
+        }
+
+    @contextlib.contextmanager
+    def _wanted(self, digests: Iterable[bytes]) -> Iterator[None]:
+        self._connection.register("synth_wanted", arrow.binary_column("digest", list(digests)))
+        yield
+        self._connection.unregister("synth_wanted")
 
 
 class transaction:  # noqa: N801 - reads as a keyword

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from synthc.cli.main import main
+from synthc.cli.main import ended
 
 SYNTHC = str(Path(sys.executable).with_name("synthc"))
 
@@ -70,14 +70,13 @@ def call(
 
     def called(*arguments: str | Path, **env: str) -> Done:
         capsys.readouterr()
-        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["synthc", *map(str, arguments)])
             for name, value in env.items():
                 patch.setenv(name, value)
-            main()
+            status = ended()
         out, err = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Done(ended.value.code, out, err)
+        return Done(status, out, err)
 
     return called
 

@@ -14,6 +14,7 @@ import pytest
 
 from bench.server import serving
 from synthc.cli import console
+from synthc.cli.main import COMMANDS
 from synthc.cli.main import synthc as group
 from tests.cli.conftest import SYNTHC, Synthc
 
@@ -25,9 +26,11 @@ HEAVY = {"duckdb", "lark", "jinja2", "pyarrow", "numpy", "onnxruntime", "rich"} 
 def modules_after(arguments: list[str], folder: Path, **env: str) -> set[str]:
     """The modules that a command imported."""
     code = (
-        "import sys, atexit\n"
-        "atexit.register(lambda: open('modules', 'w').write('\\n'.join(sys.modules)))\n"
-        "from synthc.cli.main import main\nmain()"
+        "import sys\n"
+        "from synthc.cli.main import ended\n"
+        "status = ended()\n"
+        "open('modules', 'w').write('\\n'.join(sys.modules))\n"
+        "sys.exit(status)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -63,7 +66,7 @@ def test_a_run_whose_graph_is_there_imports_no_exporter(folder: Path, synthc: Sy
 
 
 def test_every_command_has_help(call: Synthc) -> None:
-    for name in group.commands:
+    for name in COMMANDS:
         done = call(name, "--help")
         assert done.status == 0
         assert done.out.startswith(f"Usage: synthc {name}")
@@ -92,6 +95,10 @@ def test_wrong_usage_ends_with_2_and_says_where_help_is(call: Synthc, arguments:
     assert done.status == 2
     assert done.out == ""
     assert "--help' for help" in done.err
+
+
+def test_a_command_that_is_mistyped_is_found(call: Synthc) -> None:
+    assert "Did you mean 'check'?" in call("chek").err
 
 
 def test_no_command_shows_the_help(call: Synthc) -> None:

@@ -110,6 +110,17 @@ def test_every_kind_of_value_as_csv(database: Path, call: Synthc) -> None:
     assert {name: row[name] for name in wanted} == wanted
 
 
+def test_vectors_deep_in_a_value_are_shown_by_their_beginning(database: Path, call: Synthc) -> None:
+    done = call(
+        "sql", """SELECT [{'t': 'a"b', 'v': vector, 'x': [1.5, NULL]}] AS parts FROM "values" """
+    )
+    assert (
+        '[{"t": "a\\"b", "v": [0.000, 0.143, 0.286, … 384 in all], "x": [1.5, null]}]' in done.out
+    )
+    done = call("sql", """SELECT [{'v': vector}] AS parts FROM "values" """, "--json")
+    assert len(json.loads(done.out)[0]["parts"][0]["v"]) == 384
+
+
 def test_every_kind_of_value_in_a_table(database: Path, call: Synthc) -> None:
     done = call("sql", 'SELECT vector, nothing, missing, yes, single, big, bytes FROM "values"')
     assert (done.status, done.err) == (0, "1 row\n")

@@ -341,6 +341,128 @@ def test_parts_and_elements_that_are_not_there(template: str, code: str, place: 
     assert (problem.code, line[span.column - 1 : span.end_column - 1]) == (code, place)
 
 
+PICTURES = """
+backend b { url = "http://localhost"  model = "m" }
+task t {
+  in photo: image  in maybe: image?  in photos: image[]  in shots: {photo: image?, label: text}[]
+  out x: text = ask \"\"\"TEMPLATE\"\"\"
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ photo }}{{ photos[0] }}{{ photos | first }}{{ photos[1:] | last }}",
+        "{% if maybe %}{{ maybe }}{% endif %}{{ maybe if maybe else 'none' }}{{ maybe or photo }}",
+        '{{ maybe | default("none", true) }}{% if maybe is none or not maybe %}None.{% endif %}',
+        "{% if maybe != none and photos %}{{ maybe }}{{ photos | length }}{% endif %}",
+        "{% for p in photos | reverse if p %}{{ loop.index }}{{ p }}{% endfor %}",
+        "{% for s in shots if s.photo %}{{ s.label }}{{ s.photo }}{% endfor %}{{ shots | length }}",
+        "{% set p = photo %}{{ p }}{% with q = photos[0] %}{{ q }}{% endwith %}",
+    ],
+)
+def test_pictures_that_are_printed(template: str) -> None:
+    found = compile_text(PICTURES.replace("TEMPLATE", template), "t.synth", FOLDER)
+    assert [p.message() for p in found.problems if p.severity == "error"] == []
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ photo | upper }}",
+        "{{ photo | string }}",
+        "{{ photo | length }}",
+        "{{ photo ~ photo }}",
+        "{{ photo + 'x' }}",
+        "{{ photo[0] }}",
+        "{{ [photo] }}",
+        "{{ {'a': photo} }}",
+        "{{ photo == 'a.jpg' }}",
+        "{% if photo in ['a.jpg'] %}x{% endif %}",
+        "{{ 'x' | default(photo) }}",
+        "{{ '%s' | format(photo) }}",
+        "{{ photos }}",
+        "{{ photos | join(', ') }}",
+        "{{ photos | map('upper') | list }}",
+        "{{ (photos | first) | lower }}",
+        "{{ shots }}",
+        "{{ shots[0] }}",
+        "{% for s in shots %}{{ s }}{% endfor %}",
+        "{% for p in photos %}{{ p | trim }}{% endfor %}",
+        "{% set p = photo %}{{ p | upper }}",
+        "{% set p %}{{ photo }}{% endset %}{{ p }}",
+        "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(photo) }}",
+        "{% macro m() %}{{ photo }}{% endmacro %}{{ m() }}",
+        "{% filter upper %}{{ photo }}{% endfilter %}",
+        "{% set box = namespace(p = photo) %}{{ box.p }}",
+    ],
+)
+def test_pictures_that_would_be_text(template: str) -> None:
+    found = compile_text(PICTURES.replace("TEMPLATE", template), "t.synth", FOLDER)
+    assert [p.code for p in found.problems if p.severity == "error"][:1] == ["S0408"]
+
+
+@pytest.mark.parametrize(
+    ("text", "type_"),
+    [
+        ("image", types.Image()),
+        ("any_value(image)", types.Image()),
+        ("list(image)", types.ListOf(types.Image())),
+        ("list(images)[1][1:2]", types.ListOf(types.Image())),
+        ("if(path = 'a', image, NULL)", types.Image()),
+        ("nullif(image, 'a.jpg')", types.Image()),
+        ("{'p': image}", types.Record((types.Field("p", types.Image()),))),
+        ("coalesce(image, path)", TEXT),
+        ("coalesce(image, '/etc/passwd')", TEXT),
+        ("CASE WHEN path = 'a' THEN '/etc/passwd' ELSE image END", TEXT),
+        ("[image, path]", types.ListOf(TEXT)),
+        ("image || path", TEXT),
+        ("lower(image)", TEXT),
+        ("replace(image, 'a', 'b')", TEXT),
+        ("image::VARCHAR", TEXT),
+        ("path", TEXT),
+        ("encode(path)", types.BYTES),
+        ("from_base64(path)", types.BYTES),
+        ("map([path], [image])", types.Other("MAP(VARCHAR, VARCHAR)")),
+    ],
+)
+def test_sql_makes_no_picture_of_text(text: str, type_: types.Type) -> None:
+    found: list[Problem] = []
+    made = Binder()
+    columns = {"path": TEXT, "image": types.Image(), "images": types.ListOf(types.Image())}
+    made.define("f", tuple(types.Field(name, type_) for name, type_ in columns.items()))
+    around = Surroundings("the query", {}, {}, {"f": "f"})
+    query = f"SELECT {text} AS x FROM f GROUP BY ALL UNION ALL BY NAME SELECT {text} AS x FROM f GROUP BY ALL"
+    bound = made.query(string(query), around, found.append)
+    assert bound, [problem.message() for problem in found]
+    assert bound.fields == (types.Field("x", type_),)
+
+
+def test_a_picture_cannot_be_told_from_text_in_messages_of_sql() -> None:
+    spec = PICTURES.replace("TEMPLATE", "{{ photo }}").replace(
+        "out x", 'out y: bool = sql "photo > 3"  out x'
+    )
+    (problem,) = (
+        p for p in compile_text(spec, "t.synth", FOLDER).problems if p.severity == "error"
+    )
+    assert problem.code == "S0503"
+    assert "ENUM" not in problem.message()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_tables_may_stand_before_those_they_read(order: int) -> None:
+    tables = [
+        'table a = rows(3) |> select("1 AS x")',
+        'table b = a |> select("x + 1 AS y")',
+        'table c = sql "SELECT y FROM b"',
+    ]
+    found = compile_text("\n".join(tables[::order]), "t.synth", FOLDER)
+    assert found.problems == ()
+    assert found.plan
+    assert [table.name for table in found.plan.tables] == ["a", "b", "c"]
+
+
 LISTED = """
     backend b { url = "http://localhost"  model = "m" }
     task t {

@@ -7,17 +7,20 @@ A comment on the line before a fenced block says what the block is:
 - `<!-- block: NAME; after: A B -->` says both;
 - `<!-- file: PATH -->`: the block is a file that lies beside the specs.
 
-`<!-- hidden: NAME` and the lines up to `-->` are a spec that readers do not see.
+`<!-- hidden: NAME` and the lines up to `-->` are a spec that readers do not see, and those after
+`<!-- picture: PATH` a file, in base64.
 """
 
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _BLOCK = re.compile(r"^(?:<!-- ([^\n]*) -->\n)?```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_PICTURE = re.compile(r"^<!-- picture: (\S+)\n(.*?)^-->$", re.DOTALL | re.MULTILINE)
 _HIDDEN = re.compile(r"^<!-- hidden: (\S+)\n(.*?)^-->$", re.DOTALL | re.MULTILINE)
 
 
@@ -54,6 +57,12 @@ def files(document: Path) -> dict[str, str]:
     text = document.read_text(encoding="utf-8")
     shown = ((_said(match[1]).get("file"), match[3]) for match in _BLOCK.finditer(text))
     return {name: content for name, content in shown if name}
+
+
+def pictures(document: Path) -> dict[str, bytes]:
+    """The files of a document that readers do not see."""
+    text = document.read_text(encoding="utf-8")
+    return {name: b64decode(data) for name, data in _PICTURE.findall(text)}
 
 
 def _said(comment: str | None) -> dict[str, str]:

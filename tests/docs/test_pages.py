@@ -14,7 +14,7 @@ from synthc.compiler.gallery import REFERENCES, Page, Shelf, namespaces, standar
 from synthc.runtime.run import Options, Report, run
 from synthc.runtime.simulate import Simulated
 from synthc.runtime.testing import run_test
-from tests.docs.blocks import Block, blocks, files
+from tests.docs.blocks import Block, blocks, files, pictures
 
 DOCS = Path(__file__).parents[2] / "docs"
 UNUSED = "S0901"
@@ -39,9 +39,10 @@ def pages(shelves: list[Shelf]) -> dict[str, Page]:
 
 def folder_of(document: Path, folder: Path) -> Path:
     """A folder with the files that a document shows."""
-    for name, text in files(document).items():
+    shown = {name: text.encode() for name, text in files(document).items()}
+    for name, data in {**shown, **pictures(document)}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_bytes(data)
     return folder
 
 

@@ -149,8 +149,9 @@ def limit(count: int, per: str | None = None, labels: int | None = None) -> plan
     return plan.Limit(span=SPAN, what=per or "", count=count, per=per, labels=labels)
 
 
-def dedup(*slots: str) -> plan.Dedup:
-    return plan.Dedup(span=SPAN, what="dedup", reads={slot: slot for slot in slots})
+def dedup(*slots: str, similar: float | None = None) -> plan.Dedup:
+    reads = {slot: slot for slot in slots}
+    return plan.Dedup(span=SPAN, what="dedup", reads=reads, similar=similar)
 
 
 def one_of(*prompts: tuple[str, float, str], of: str | None = None, set_: str = "s") -> plan.OneOf:

@@ -82,6 +82,17 @@ def test_where_nothing_is_asked_no_list_is_needed(tmp_path: Path) -> None:
     assert column(tmp_path, "FROM t") == [None]
 
 
+@pytest.mark.parametrize("filter_", ['default("none")', 'd("none")', 'default("none", true)'])
+def test_a_null_has_the_default_that_a_template_gives(tmp_path: Path, filter_: str) -> None:
+    topics(tmp_path, 2)
+    hint = compute("if(n = 0, '', NULL)", Field("hint", maybe(TEXT)), Field("n", INT))
+    asked = ask(f"[{{{{ hint | {filter_} }}}}]", "answer", "hint")
+    with serving(answering(lambda prompt: prompt)) as server:
+        made(spec(hint, asked, answer=TEXT), tmp_path, server)
+    empty = "[none]" if "true" in filter_ else "[]"
+    assert column(tmp_path, "FROM t") == [empty, "[none]"]
+
+
 # Several at once
 
 

@@ -18,6 +18,7 @@ from bench.server import serving
 from synthc.compiler import plan, types
 from synthc.compiler.types import Field, Type
 from synthc.runtime.engine.segments import ahead
+from synthc.runtime.store import store
 from tests.runtime.helpers import answering, column, lines, made, prompts, rows
 from tests.runtime.plans import (
     INT,
@@ -47,6 +48,25 @@ def words(tmp_path: Path, *values: list[str] | None) -> plan.Read:
     """Rows with a list of words, keyed by their numbers from 0."""
     lines(tmp_path, "topics.jsonl", ({"n": str(n), "words": v} for n, v in enumerate(values)))
     return read(Field("n", TEXT), WORDS, key="n")
+
+
+@pytest.mark.parametrize("forks", [False, True])
+def test_a_table_that_is_put_in_its_place_in_parts_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: bool
+) -> None:
+    source = words(tmp_path, ["a", "b"], ["x"], ["c"], [], ["d", "e", "f"], None, ["g"])
+    steps = [unnest("words", "word")] if forks else []
+    column_ = "word" if forks else "n"
+    kept = where(f"{column_} NOT IN ('b', 'x', '1', '4')", Field(column_, TEXT))
+    spec = of(table(source, *steps, kept, outputs={"n": TEXT, column_: TEXT}))
+    found: list[list[list[Any]]] = []
+    for part, name in ((store._PART, "whole"), (1, "one"), (2, "two"), (3, "three")):
+        monkeypatch.setattr(store, "_PART", part)
+        made(spec, tmp_path, "", database=f"{name}.duckdb")
+        about = "SELECT row_key, ordinal, position, status FROM synth.rows ORDER BY ordinal"
+        found.append([rows(tmp_path, query, f"{name}.duckdb") for query in ("FROM t", about)])
+    assert found[1:] == found[:1] * 3
+    assert len(found[0][0]) == (6 if forks else 5)
 
 
 def test_a_row_becomes_one_for_each_element(tmp_path: Path) -> None:
@@ -231,7 +251,7 @@ STEPS = st.lists(
     st.builds(
         Step,
         st.sampled_from(
-            ["where", "ask", "ask", "limit", "early", "late", "any", "dedup", "unnest"]
+            ["where", "ask", "ask", "limit", "early", "late", "any", "dedup", "similar", "unnest"]
         ),
         st.integers(0, 6),
     ),
@@ -279,6 +299,14 @@ def chain(steps: list[Step]) -> tuple[plan.Op, ...]:
                     ops.append(limit(n % 3 + 1, per=asked, labels=labels))
             case "dedup":
                 ops += [compute(f"{value} % {n + 2}", Field(name, INT), field_), dedup(name)]
+            case "similar":
+                angle = Field(name, INT)
+                ways = f"[cos({name}), sin({name})]::FLOAT[2]"  # whole numbers have their own each
+                ops += [
+                    compute(f"{value} % {n + 2}", angle, field_),
+                    compute(ways, Field(f"{name}v", types.Vector(2)), angle),
+                    dedup(f"{name}v", similar=0.999),
+                ]
             case _:
                 many = f"[{value} * 3 + i FOR i IN range({value} % 4)]"
                 ops += [
@@ -355,6 +383,9 @@ class Loop:
                 case plan.Compute() if isinstance(op.fields[0].type, types.Int):
                     value, by = op.sql.removeprefix("SELECT ").split(" AS ")[0].split(" % ")
                     slots[op.what] = slots[value] % int(by)
+                case plan.Compute() if isinstance(op.fields[0].type, types.Vector):
+                    (value,) = op.reads
+                    slots[op.what] = slots[value]
                 case plan.Compute():
                     (value,) = op.reads
                     slots[op.what] = [slots[value] * 3 + i for i in range(slots[value] % 4)]

@@ -28,7 +28,7 @@ from synthc.runtime.store.schema import (
     FORMAT,
     MUTATION_COLUMNS,
 )
-from synthc.runtime.store.store import Store, StoredAnswer, connect, now
+from synthc.runtime.store.store import Store, StoredAnswer, connect
 from tests.runtime.helpers import BACKEND, SYNTHC, WRITE, column, made, rows, topics
 
 SPEC = BACKEND + WRITE + 'table t = read("topics.jsonl") |> write'
@@ -253,7 +253,7 @@ def call(number: int, **changes: Any) -> Call:
         output_tokens=1,
         latency_s=0.1,
         attempts=1,
-        answered_at=now(),
+        answered_at=0,
     )
     return msgspec.structs.replace(known, **changes)
 

@@ -26,6 +26,7 @@ from synthc.runtime.embedding.tokens import (
 )
 from synthc.runtime.errors import RowFailed, RunError
 from synthc.runtime.models import fetch
+from synthc.runtime.planning.estimate import estimate
 from synthc.runtime.run import Options, Report, run
 from synthc.runtime.simulate import Simulated
 from tests.runtime.helpers import column, compiled, lines, made, rows
@@ -415,6 +416,17 @@ def test_a_run_without_a_model_has_the_same_columns(tmp_path: Path):
     assert found == ["Vienna", "lies", "on", "the", "Danube", "."]
     norms = column(tmp_path, "SELECT array_inner_product(embedding, embedding) FROM entities")
     assert np.allclose(norms, 1, atol=1e-5)
+
+
+def test_what_a_run_would_do_is_known_but_for_how_many_parts_there_are(tmp_path: Path):
+    docs(tmp_path)
+    spec = compiled(SPEC.replace("{TYPE}", "json"), tmp_path)
+    found = {t.table.name: t for t in estimate(spec, tmp_path / "x.duckdb", tmp_path, {}).tables}
+    assert (found["docs"].kept.least, found["docs"].kept.most) == (4, 4)  # as in the run
+    embedding = next(s for s in found["docs"].steps if isinstance(s.op, plan.Embed))
+    assert embedding.calls is not None and embedding.calls.sent.most == 4
+    entities = found["entities"].kept
+    assert (entities.guessed, entities.most) == (True, 4)  # as many as there are spans
 
 
 def test_a_plan_whose_embedder_pools_is_refused(tmp_path: Path):
