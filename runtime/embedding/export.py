@@ -35,6 +35,11 @@ EXPORTER = 2  # counts the changes to how graphs are made: a graph of another nu
 EXPORT_PACKAGES = ("onnx", "optimum", "optimum-onnx", "torch", "transformers")
 ROOM = "make room there, or name another folder in the variable SYNTHC_CACHE"
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+# What of a card decides which vector a text has.
+MAKES_VECTORS = (
+    *("files", "normalize", "max_tokens", "pad_id", "lowercase"),
+    *("prompts", "default_prompt", "chat_template", "wraps_text"),
+)
 REFUSED = 3  # the status of an export that made a graph which is not good enough
 
 
@@ -44,8 +49,8 @@ class Graph:
 
     Where `pooling` is `none`, `embedding` is (rows, tokens, dimensions): a vector for each token.
 
-    `digest` is that of the files that make the vectors; `card` is what card.json says of how and
-    from what they were made. The other fields are those of TextModel.
+    `digest` is that of all that makes the vectors, its files among it; `card` is what card.json says
+    of how and from what it was made. The other fields are those of TextModel.
     """
 
     path: Path
@@ -68,7 +73,7 @@ class Graph:
     @classmethod
     def of(cls, card: Mapping[str, Any], folder: Path) -> Graph:
         """The graph in a folder, as its card says."""
-        files = json.dumps(card.get("files"), sort_keys=True)
+        made_by = json.dumps({name: card.get(name) for name in MAKES_VECTORS}, sort_keys=True)
         template = card["chat_template"]
         return cls(
             path=folder / "model.onnx",
@@ -85,7 +90,7 @@ class Graph:
             pools_prompt=card["pools_prompt"],
             chat_template=ChatTemplate(**template) if template else None,
             wraps_text=card["wraps_text"],
-            digest=hashlib.sha256(files.encode()).hexdigest(),
+            digest=hashlib.sha256(made_by.encode()).hexdigest(),
             card=card,
         )
 

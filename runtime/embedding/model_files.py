@@ -251,7 +251,7 @@ def _chat_template(transformer: Path) -> ChatTemplate | None:
 
 def _position_limit(transformer: Path) -> int | None:
     config = _json(transformer / "config.json")
-    limit = config.get("max_position_embeddings")
+    limit = config.get("max_position_embeddings") or config.get("n_positions")
     if isinstance(limit, int) and limit > 0:
         if config.get("model_type") in POSITIONS_AFTER_PADDING:
             return limit - (config.get("pad_token_id") or 0) - 1

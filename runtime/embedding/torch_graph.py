@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import shutil
 from collections.abc import Sequence
 from importlib import metadata
@@ -292,6 +293,7 @@ def original_vectors(model: TextModel, samples: Sequence[str]) -> tuple[list[str
     """
     tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
     original = AutoModel.from_pretrained(model.folder, local_files_only=True).float().eval()
+    takes = inspect.signature(original.forward).parameters
     texts, vectors = [], []
     for sample in samples:
         text = sample.lower() if model.lowercase else sample
@@ -304,8 +306,9 @@ def original_vectors(model: TextModel, samples: Sequence[str]) -> tuple[list[str
         )
         if inputs["input_ids"].shape[1] == 0:
             continue
+        taken = {name: value for name, value in inputs.items() if name in takes}
         with torch.inference_mode():
-            made = original_pooling(original(**inputs).last_hidden_state[0], model.pooling)
+            made = original_pooling(original(**taken).last_hidden_state[0], model.pooling)
             for layer in model.dense:
                 weights = dense_weights(layer)
                 made = torch.nn.functional.linear(

@@ -244,11 +244,11 @@ table t = read("chats.jsonl")
 """
     made(spec, tmp_path, "")
     found = rows(tmp_path, "SELECT v, w, x FROM t ORDER BY n")
-    asked = ("user", "Who?")
+    asked = [("user", "Who?")]
     for n, vectors in enumerate(found):
         persona = [("system", "Be kind.")] if n else []
-        for made_, turns in zip(vectors, (chats[n], [*persona, asked], [asked]), strict=True):
-            assert np.dot(np.array(made_), by_transformers(chatty, turns)) >= 0.99999
+        for ours, turns in zip(vectors, (chats[n], persona + asked, asked), strict=True):
+            assert np.dot(np.array(ours), by_transformers(chatty, turns)) >= 0.99999
 
 
 def test_a_conversation_that_the_template_refuses_fails_its_row(

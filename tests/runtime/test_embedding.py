@@ -213,6 +213,14 @@ def test_a_corrupt_graph_is_exported_again(tiny: Path, tmp_path: Path, tiny_grap
     assert again.digest == tiny_graph.digest
 
 
+def test_the_digest_is_of_all_that_makes_a_vector(tiny_graph: Graph):
+    folder, card = tiny_graph.path.parent, tiny_graph.card
+    same = Graph.of({**card, "source": "elsewhere", "parity": {}}, folder)
+    assert same.digest == tiny_graph.digest
+    for change in ({"default_prompt": "query"}, {"max_tokens": 31}, {"files": {}}):
+        assert Graph.of({**card, **change}, folder).digest != tiny_graph.digest
+
+
 @pytest.fixture
 def no_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:

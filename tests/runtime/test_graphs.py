@@ -44,6 +44,8 @@ SMALL = {
 GROUPED = {**SMALL, "num_key_value_heads": 2}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("Bert", SMALL),
+    # It does not take the token types that this tokenizer gives.
+    "distilbert": ("DistilBert", SMALL),
     # Positions are counted from the padding id on, which takes that many from what can be read.
     "roberta": ("Roberta", {**SMALL, "max_position_embeddings": 34, "pad_token_id": 1}),
     "mpnet": ("MPNet", {**SMALL, "max_position_embeddings": 34, "pad_token_id": 1}),
@@ -100,7 +102,13 @@ def hidden_states(folder: Path, texts: Sequence[str]) -> list[np.ndarray]:
     original = transformers.AutoModel.from_pretrained(folder).float().eval()
     found = []
     for text in texts:
-        inputs = tokenizer(text, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+        inputs = tokenizer(
+            text,
+            truncation=True,
+            max_length=MAX_TOKENS,
+            return_token_type_ids=False,  # they are all 0, and not every model takes them
+            return_tensors="pt",
+        )
         with torch.inference_mode():
             found.append(original(**inputs).last_hidden_state[0].numpy())
     return found
@@ -139,6 +147,7 @@ def agrees(graph: Graph, theirs: np.ndarray, least: float = LEAST_COSINE) -> Non
         ("bert", "mean"),
         ("bert", "cls"),
         ("bert", "max"),
+        ("distilbert", "mean"),
         ("roberta", "mean"),
         ("mpnet", "cls"),
         ("qwen3", "last"),
