@@ -99,5 +99,5 @@ def export(
         print_json({"path": str(graph.path), **about, "card": dict(graph.card)})
     else:
         say(f"{graph.dimensions} dimensions, at most {graph.max_tokens} tokens, in {precision}:")
-        say(f"a cosine of {least:.5f} at least to the vectors of the original")
+        say(f"a cosine of {least:.7f} at least to the vectors of the original")
         click.echo(graph.path)
