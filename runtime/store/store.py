@@ -35,7 +35,8 @@ ORDINAL, POSITION, KEY = "·ordinal", "·position", "·key"
 
 
 _PART = 122_880
-"""Rows that are put in their order at once: as many as DuckDB writes in one piece."""
+"""Rows that are put in their order at once: as many as DuckDB writes in one piece. Fewer where they hold
+vectors."""
 
 STAGING = '"·staging"'
 """Sources, and tables that are being made, stand in memory, where cursors see them: TEMP is of one
@@ -288,9 +289,11 @@ class Store:
         )
         at = f'"{ORDINAL}"[1]' if _forks(table) else f'"{ORDINAL}"'
         last = first(self._connection, f"SELECT max({at}) FROM {ended}")
+        floats = sum(f.type.size for f in fields if isinstance(f.type, types.Vector))
+        step = max(1, _PART // (1 + floats // 16))
         rows = kept = 0
-        for start in range(0, 1 + (last[0] if last and last[0] is not None else -1), _PART):
-            part = f'WHERE {at} >= {start} AND {at} < {start + _PART} ORDER BY "{ORDINAL}"'
+        for start in range(0, 1 + (last[0] if last and last[0] is not None else -1), step):
+            part = f'WHERE {at} >= {start} AND {at} < {start + step} ORDER BY "{ORDINAL}"'
             # Rows that were forked have no number of their own: they are counted.
             counted = f'{rows} + row_number() OVER (ORDER BY "{ORDINAL}") - 1'
             position = f"{kept} + row_number() OVER (PARTITION BY status = 'kept' ORDER BY \"{ORDINAL}\") - 1"
