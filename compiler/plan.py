@@ -12,7 +12,7 @@ expression or a template calls a thing, and which slot that is, stands in its `r
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
@@ -22,7 +22,18 @@ import msgspec
 from msgspec import Struct
 
 from synthc.compiler.span import Span
-from synthc.compiler.types import Field, Type, Vector, sql, vectors_of_parts
+from synthc.compiler.types import (
+    Audio,
+    Field,
+    Float,
+    Image,
+    ListOf,
+    Text,
+    Type,
+    Vector,
+    sql,
+    vectors_of_parts,
+)
 
 VERSION = 1
 LINE_LENGTH = 120
@@ -79,17 +90,33 @@ class Backend(Struct, frozen=True, kw_only=True, omit_defaults=True):
     price: Price | None = None
 
 
+Input = Literal["text", "image", "audio", "vector"]
+"""What a model embeds; a `vector` is a list of numbers, for a graph of the user's own."""
+
+EMBEDDED: Mapping[Input, Type] = {
+    "text": Text(),
+    "image": Image(),
+    "audio": Audio(),
+    "vector": ListOf(Float()),
+}
+"""The type of a column that is embedded; a text may be a conversation too."""
+
+
 class Embedder(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A model that turns text into vectors of `dimensions` floats: a server's, where there is an `url`.
+    """A model that turns its `input` into vectors of `dimensions` floats; a server's, where `url` is set.
 
     `prompt` stands before each text; `prompt_name` is one of the model's own. `truncate` keeps the
-    first `dimensions` of a model that has more. What is None is as the model's files say.
+    first `dimensions` of a model that has more. `input_name` and `output_name` are those of a graph
+    that has several. What is None is as the model's files say.
     """
 
     name: str
     span: Span
     model: Setting
     dimensions: int
+    input: Input = "text"
+    input_name: str | None = None
+    output_name: str | None = None
     url: Setting | None = None
     api_key: Setting | None = None
     pooling: str | None = None
@@ -405,7 +432,7 @@ Parts = Literal["tokens", "words", "first tokens", "spans"]
 
 
 class Embed(Struct, frozen=True, kw_only=True, tag="embed", omit_defaults=True):
-    """The vector of a text, or with `parts` a list with the vectors of its parts.
+    """The vector of an `input`, or with `parts` a list with the vectors of the parts of a text.
 
     With `chat` it is that of a conversation; where there is a `system`, the slot of another text or
     null, that of the conversation of a system's turn and the text as the user's.
@@ -420,6 +447,7 @@ class Embed(Struct, frozen=True, kw_only=True, tag="embed", omit_defaults=True):
     read: str
     write: str
     dimensions: int
+    input: Input = "text"
     parts: Parts | None = None
     spans: str | None = None
     chat: bool = False

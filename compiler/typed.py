@@ -311,13 +311,14 @@ class Select(Struct, frozen=True):
 
 
 class Embed(Struct, frozen=True):
-    """A vector of a column, text or a chat, or those of its `parts` (see plan.Embed)."""
+    """A vector of a column, or those of its `parts` (see plan.Embed)."""
 
     path: Path
     embedder: str
     dimensions: int
     column: str
     span: Span
+    input: plan.Input = "text"
     parts: plan.Parts | None = None
     spans: Path | None = None
     chat: bool = False

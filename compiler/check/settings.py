@@ -21,9 +21,6 @@ BAD = object()
 _PROTOCOLS = ("openai", "anthropic")
 _LONGEST = 4096
 """`max_tokens` where a spec has none and the protocol must have one."""
-_NOT_YET: Mapping[str, tuple[str, ...]] = {
-    "embedder": ("input", "input_name", "output_name"),
-}
 
 
 def _text(value: ast.Value) -> Any:
@@ -137,6 +134,12 @@ _BACKEND_GROUPS = ("headers", "extra", "price")
 EMBEDDER: Mapping[str, tuple[str, Reader]] = {
     "model": (_MODEL, _setting),
     "dimensions": ("a whole number from 1 to 100000", _number(1, 100_000, whole=True)),
+    "input": (
+        'one of "text", "image", "audio", "vector"',
+        _one_of("text", "image", "audio", "vector"),
+    ),
+    "input_name": ("text in quotes", _text),
+    "output_name": ("text in quotes", _text),
     "pooling": (
         'one of "mean", "cls", "last", "max", "none"',
         _one_of("mean", "cls", "last", "max", "none"),
@@ -150,8 +153,10 @@ EMBEDDER: Mapping[str, tuple[str, Reader]] = {
     "url": (_URL, _address),
     "api_key": (_MODEL, _setting),
 }
-_LOCAL = ("pooling", "normalize", "max_tokens", "precision", "prompt_name", "truncate")
+_OF_TEXTS = ("max_tokens", "prompt", "prompt_name")
 _OF_WHOLE_TEXTS = ("prompt", "prompt_name", "truncate")
+_LOCAL = ("pooling", "normalize", "max_tokens", "precision", "prompt_name", "truncate")
+_LOCAL += ("input", "input_name", "output_name")
 
 _PRICE: Mapping[str, tuple[str, Reader]] = {
     "input_usd_per_mtok": ("a number of dollars from 0", _number(0, _MANY)),
@@ -225,6 +230,7 @@ def embedder(node: ast.Embedder, report: Report) -> plan.Embedder | None:
     if found is None or not _complete(node.name, found[0], ("model", "dimensions"), block, report):
         return None
     values = found[0]
+    takes = values.get("input", "text")
     exclusive = (
         ("url" in values, _LOCAL, "where a server embeds (`url`)"),
         ("prompt" in values, ("prompt_name",), "where `prompt` is set"),
@@ -233,10 +239,22 @@ def embedder(node: ast.Embedder, report: Report) -> plan.Embedder | None:
             _OF_WHOLE_TEXTS,
             "where every token has its vector (`pooling`)",
         ),
+        (takes != "text", _OF_TEXTS, f'where no text is embedded (`input = "{takes}"`)'),
+        (takes == "vector", ("pooling", "precision"), 'where it is numbers (`input = "vector"`)'),
     )
     for given, names, where in exclusive:
         if given and not _left_out(node.settings, names, where, report):
             return None
+    if takes in ("image", "audio") and values.get("pooling") in ("none", "last"):
+        value = next(s.value for s in node.settings if s.name.text == "pooling")
+        assert not isinstance(value, tuple)
+        wanted = f'"mean", "cls" or "max" where the input is "{takes}"'
+        report(
+            problems.BadValue(
+                span=value.span, what="`pooling`", wanted=wanted, found=described(value)
+            )
+        )
+        return None
     return plan.Embedder(name=node.name.text, span=node.span, **values)
 
 
@@ -307,10 +325,7 @@ def _read(
             sound = False
             continue
         first[name] = setting.name
-        if name in _NOT_YET.get(kind, ()):
-            report(problems.NotYet(span=span, word=name))
-            sound = False
-        elif name in groups and isinstance(setting.value, tuple):
+        if name in groups and isinstance(setting.value, tuple):
             nested[name] = setting.value
         elif name in groups or (name in known and isinstance(setting.value, tuple)):
             form = f"{name} {{ … }}" if name in groups else f"{name} = …"

@@ -214,17 +214,27 @@ def _embed(scope: Scope, node: ast.Step) -> typed.Embed | None:
     if embedder is None:
         scope.columns_known = False
         return None
+    if embedder.input != "text" and which:
+        _no_text(scope, *which[0], embedder)
+        return None
     found = types.required(scope.type_of(path))
-    whole = embedder.url is None and embedder.pooling != "none"
-    chat = whole and not which and not assignable(found, types.Text())
-    if not assignable(found, types.Chat() if chat else types.Text()):
-        expected = "text or chat" if whole and not which else "text"
+    whole = embedder.input == "text" and embedder.url is None and embedder.pooling != "none"
+    chat = whole and not which and not _takes("text", found)
+    if not (_takes(embedder.input, found) or (chat and assignable(found, types.Chat()))):
+        expected = (
+            "text or chat" if whole and not which else types.name(plan.EMBEDDED[embedder.input])
+        )
+        fitting = next((kind for kind in plan.EMBEDDED if _takes(kind, found)), None)
+        advice = None
+        if fitting:
+            advice = f'`input = "{fitting}"` in `{embedder.name}` is for models that take it'
         scope.report(
             problems.WrongType(
                 span=value.span,
                 what="what is embedded",
                 expected=expected,
                 found=types.name(found),
+                advice=advice,
             )
         )
         return None
@@ -246,10 +256,34 @@ def _embed(scope: Scope, node: ast.Step) -> typed.Embed | None:
     if scope.taken(column, place, advice):
         return None
     step = typed.Embed(
-        path, name, embedder.dimensions, column, node.span, parts, spans, chat, system
+        path,
+        name,
+        embedder.dimensions,
+        column,
+        node.span,
+        embedder.input,
+        parts,
+        spans,
+        chat,
+        system,
     )
     scope.columns[column] = step.type
     return step
+
+
+def _takes(kind: plan.Input, found: types.Type) -> bool:
+    """Whether a model of that input embeds a column of this type: no file's path is taken for a text."""
+    if kind == "text" and isinstance(found, types.Image | types.Audio):
+        return False
+    return assignable(found, plan.EMBEDDED[kind])
+
+
+def _no_text(scope: Scope, which: str, value: ast.Value, embedder: plan.Embedder) -> None:
+    """Report `words`, `spans` or `system` where the model reads no text."""
+    wanted = f'left out where no text is embedded (`input = "{embedder.input}"`)'
+    scope.report(
+        problems.BadValue(span=value.span, what=f"`{which}`", wanted=wanted, found=described(value))
+    )
 
 
 def _system(scope: Scope, value: ast.Value, embedder: plan.Embedder) -> typed.Path | None:

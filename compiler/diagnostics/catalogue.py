@@ -96,25 +96,6 @@ class BadEscape(Problem, frozen=True):
         return 'write `\\\\` for a backslash, or use a raw string: `"""…"""`'
 
 
-class NotYet(Problem, frozen=True):
-    """A part of the language that this version does not have yet.
-
-    What: the word belongs to the language, but this version of synthc cannot run it.
-    Why: half a construct would be worse than none.
-    Example: `embed(topic, system = prompt)`.
-    Fix: leave it out, or use a version of synthc that has it.
-    """
-
-    code = "S0104"
-    word: str
-
-    def message(self) -> str:
-        return f"`{self.word}` is not in this version of synthc yet"
-
-    def label(self) -> str:
-        return "planned, not there yet"
-
-
 class ReservedWord(Problem, frozen=True):
     """A reserved word used as a name.
 

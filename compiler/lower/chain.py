@@ -260,7 +260,7 @@ class Chain:
     def embed(self, step: typed.Embed) -> None:
         ref = self.resolve(step.path, step.span)
         name = ".".join(step.path)
-        type_ = types.Chat() if step.chat else types.Text()
+        type_ = types.Chat() if step.chat else plan.EMBEDDED[step.input]
         needed: dict[str, tuple[Type, Ref]] = {name: (type_, ref)}
         what = f"embed({name})"
         spans = system = None
@@ -291,6 +291,7 @@ class Chain:
                 read=str(ref),
                 write=slot,
                 dimensions=step.dimensions,
+                input=step.input,
                 parts=step.parts,
                 spans=None if spans is None else str(spans),
                 chat=step.chat,
