@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from synthc.compiler import types
 from synthc.runtime.errors import RunError
+from synthc.runtime.store.store import cursor_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -39,7 +40,7 @@ def export(connection: duckdb.DuckDBPyConnection, table: str, path: Path) -> int
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # A result that is not read to its end would block the connection: it gets its own.
-        with connection.cursor() as cursor, _whole(path) as file:
+        with cursor_of(connection) as cursor, _whole(path) as file:
             return write(cursor.sql(query).to_arrow_reader(_BATCH), file)
     except OSError as error:
         raise RunError(f"{path.name} cannot be written: {error.strerror or error}") from None

@@ -17,7 +17,7 @@ import msgspec
 
 from synthc.runtime.store.live import LONGEST, Question, Reply, Running, sockets
 from synthc.runtime.store.results import reader
-from synthc.runtime.store.store import Store, is_query
+from synthc.runtime.store.store import Store, cursor_of, is_query
 
 _CHUNK = 1 << 18
 _IN_MEMORY = 1 << 26
@@ -28,7 +28,7 @@ _IN_MEMORY = 1 << 26
 async def listening(store: Store, spec: str) -> AsyncIterator[None]:
     """While this is entered, the run answers. Where it cannot listen, it does without."""
     running = Running(os.getpid(), spec, datetime.datetime.now(datetime.UTC))
-    with store.connection.cursor() as connection:
+    with cursor_of(store.connection) as connection:
         listener = _Listener(store, connection, running)
         bound = _bound(store.path)
         if bound is None:
@@ -94,7 +94,10 @@ class _Listener:
             writer.write(_line(Reply(self._running)))
             await writer.drain()
             return
-        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as rows, self._connection.cursor() as cursor:
+        with (
+            tempfile.SpooledTemporaryFile(_IN_MEMORY) as rows,
+            cursor_of(self._connection) as cursor,
+        ):
             answering = asyncio.create_task(
                 asyncio.to_thread(self._answer, cursor, question.sql, rows)
             )

@@ -34,9 +34,12 @@ ORDINAL, POSITION, KEY = "·ordinal", "·position", "·key"
 """What stands beside the columns of a spec, which have no such names."""
 
 
-_PART = 122_880
-"""Rows that are put in their order at once: as many as DuckDB writes in one piece. Fewer where they hold
-vectors."""
+ROW_GROUP = 16_384
+"""Rows that DuckDB holds, compresses and writes as one piece. With its own 122,880 a checkpoint, which
+writes the last piece of each table anew, took 100 MB for a moment, and vectors ten times that."""
+
+_PART = 2 * ROW_GROUP
+"""Rows that are put in their order at once. Fewer where they hold vectors."""
 
 STAGING = '"·staging"'
 """Sources, and tables that are being made, stand in memory, where cursors see them: TEMP is of one
@@ -118,7 +121,7 @@ class Store:
             with connect(path, read_only=True) as looking:
                 if not is_empty(looking):
                     check_format(looking, path)
-        self._connection = connect(path)
+        self._connection = _connect_to_write(path)
         try:
             if is_empty(self._connection):  # new, or left by a run that was killed as it began
                 with transaction(self._connection):
@@ -131,7 +134,9 @@ class Store:
             # What is not checkpointed lives in memory. More often would stall commits more often.
             self._connection.execute("SET wal_autocheckpoint = '16MB'")
             self._connection.execute("SET enable_progress_bar = false")
-            self._connection.execute(f"ATTACH ':memory:' AS {STAGING} (COMPRESS)")
+            self._connection.execute(
+                f"ATTACH ':memory:' AS {STAGING} (COMPRESS, ROW_GROUP_SIZE {ROW_GROUP})"
+            )
             self._connection.execute("SET allowed_paths = ?", [[str(file) for file in readable]])
             self._connection.execute("SET enable_external_access = false")
             self._connection.execute("SET lock_configuration = true")
@@ -425,6 +430,31 @@ def connect(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection
         )
     except duckdb.Error as error:
         raise unusable(path, error) from None
+
+
+def _connect_to_write(path: Path) -> duckdb.DuckDBPyConnection:
+    """Open or make a database file, whose tables get pieces of `ROW_GROUP` rows. Raises RunError."""
+    connection = duckdb.connect(config={"python_enable_replacements": False})
+    # As DuckDB calls a file that is opened alone, but for the names that it has taken already.
+    name = types.quote(path.stem + ("_db" if path.stem in ("memory", "system", "temp") else ""))
+    file = str(path).replace("'", "''")
+    try:
+        # Only a file that is attached can be told how large the pieces are.
+        connection.execute(f"ATTACH '{file}' AS {name} (ROW_GROUP_SIZE {ROW_GROUP})")
+        connection.execute(f"USE {name}")
+    except duckdb.Error as error:
+        connection.close()
+        raise unusable(path, error) from None
+    return connection
+
+
+def cursor_of(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """A connection of its own to the same tables: a cursor alone begins in another database."""
+    database = first(connection, "SELECT current_database()")
+    assert database is not None
+    cursor = connection.cursor()
+    cursor.execute(f"USE {types.quote(database[0])}")
+    return cursor
 
 
 def is_empty(connection: duckdb.DuckDBPyConnection) -> bool:
