@@ -38,22 +38,16 @@ OPSET = 18  # the first where every reduction takes its axes as an input
 LEAST_COSINE = {"fp32": 0.99999, "fp16": 0.999, "int8": 0.97}
 LEAST_TOKEN_COSINE = {**LEAST_COSINE, "int8": 0.95}
 
-# A graph has to be below 2**31 bytes in one file, of which nearly all are weights.
-ONE_FILE_BYTES = 2_000_000_000
-
 BATCH_TEXTS = 12  # the edge cases and some more: texts of all lengths in one batch
 
 # The squares of large activations are beyond what 16 bits hold.
 KEPT_FP32 = ("Pow", "ReduceMean")
 
 
-def export(
-    model: TextModel, folder: Path, *, precision: str = "fp32", one_file_bytes: int = ONE_FILE_BYTES
-) -> None:
-    """Write model.onnx, tokenizer.json and card.json into `folder`.
+def export(model: TextModel, folder: Path, *, precision: str = "fp32") -> None:
+    """Write model.onnx, its weights model.onnx_data, tokenizer.json and card.json into `folder`.
 
-    The weights go to a file of their own where they are more than `one_file_bytes`. Raises RunError
-    where the vectors are not those of the original, as near as the precision allows.
+    Raises RunError where the vectors are not those of the original, as near as the precision allows.
     """
     raw = folder / "raw"
     main_export(
@@ -68,7 +62,7 @@ def export(
     graph = _in_precision(raw / "model.onnx", precision)
     width = AutoConfig.from_pretrained(model.folder, local_files_only=True).hidden_size
     dimensions = append_head(graph, model, width=width)
-    _save(graph, folder / "model.onnx", one_file_bytes=one_file_bytes)
+    _save(graph, folder / "model.onnx")
     shutil.rmtree(raw)
     shutil.copyfile(model.folder / "tokenizer.json", folder / "tokenizer.json")
 
@@ -276,11 +270,12 @@ def dense_weights(layer: Dense) -> dict[str, torch.Tensor]:
     return {name: tensor.float() for name, tensor in weights.items()}
 
 
-def _save(model: onnx.ModelProto, path: Path, *, one_file_bytes: int) -> None:
-    """Write the graph, with its weights in a file beside it where one file could not hold them."""
-    large = sum(item.ByteSize() for item in model.graph.initializer) > one_file_bytes
-    location = "model.onnx_data" if large else None
-    onnx.save(model, path, save_as_external_data=large, location=location)
+def _save(model: onnx.ModelProto, path: Path) -> None:
+    """Write the graph, and its weights into a file beside it.
+
+    That file can have any size, and is mapped where it is read: opening MiniLM takes half the memory.
+    """
+    onnx.save(model, path, save_as_external_data=True, location=f"{path.name}_data")
     onnx.checker.check_model(str(path))
 
 

@@ -201,7 +201,7 @@ def test_the_card_says_what_was_made_from_what(tiny: Path, tiny_graph: Graph):
     assert (card["prompts"], card["default_prompt"]) == ({}, None)
     assert card["model_digest"] == digest(tiny)
     assert card["versions"]["torch"] == metadata.version("torch")
-    assert sorted(card["files"]) == ["model.onnx", "tokenizer.json"]
+    assert sorted(card["files"]) == ["model.onnx", "model.onnx_data", "tokenizer.json"]
 
 
 def test_a_corrupt_graph_is_exported_again(tiny: Path, tmp_path: Path, tiny_graph: Graph):

@@ -213,8 +213,8 @@ def test_eight_bits_that_are_too_few_are_refused(model: Callable[[str], Path], t
     assert "and it must be 0.97 at least" in caught.value.message
 
 
-def test_large_weights_go_to_a_file_of_their_own(model: Callable[[str], Path], tmp_path: Path):
-    graph = exported(model("bert"), tmp_path / "graph", pooling="mean", one_file_bytes=1_000_000)
+def test_weights_go_to_a_file_of_their_own(model: Callable[[str], Path], tmp_path: Path):
+    graph = exported(model("bert"), tmp_path / "graph", pooling="mean")
     assert sorted(file.name for file in graph.path.parent.iterdir()) == [
         "card.json",
         "model.onnx",
