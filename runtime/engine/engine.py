@@ -125,7 +125,7 @@ class TableRun:
         source = await do(Source, store.connection, self._number, reads, parent, base, limit)
         self._progress.total = source.count
         await do(store.begin, self._number, self._table)
-        await do(store.compress)
+        await do(store.settle, now=True)
         await self._chain.prepare(tables, rows=source.count > 0)
         status = "partial"
         try:

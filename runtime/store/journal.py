@@ -50,9 +50,6 @@ FLUSH_S = 0.2
 FLUSH_ROWS = 5_000
 """Records that make a commit start early, so that memory stays small."""
 
-COMPRESS_ROWS = 100_000
-"""Staged rows after which they are made small."""
-
 
 @dataclass(slots=True)
 class _Pending:
@@ -76,7 +73,6 @@ class Journal:
         self._thread = ThreadPoolExecutor(1, "store")
         self._pending: dict[str, _Pending] = {}
         self._size = 0
-        self._staged = 0
         self._recent: dict[bytes, StoredAnswer] = {}
         self._recent_vectors: dict[bytes, np.ndarray] = {}
         self._wake = asyncio.Event()
@@ -189,10 +185,7 @@ class Journal:
             with transaction(self.store.connection):
                 for target, records in targets.items():
                     self.store.append(target, records.fields, records.rows)
-        self._staged += sum(len(records.rows) for records in pending.values())
-        if self._staged >= COMPRESS_ROWS:
-            self.store.compress()
-            self._staged = 0
+        self.store.settle()
 
     async def _keep_flushing(self) -> None:
         while not self._error:

@@ -34,7 +34,7 @@ ORDINAL, POSITION, KEY = "·ordinal", "·position", "·key"
 """What stands beside the columns of a spec, which have no such names."""
 
 
-ROW_GROUP = 16_384
+ROW_GROUP = 8_192
 """Rows that DuckDB holds, compresses and writes as one piece. With its own 122,880 a checkpoint, which
 writes the last piece of each table anew, took 100 MB for a moment, and vectors ten times that."""
 
@@ -43,7 +43,11 @@ _PART = 2 * ROW_GROUP
 
 STAGING = '"·staging"'
 """Sources, and tables that are being made, stand in memory, where cursors see them: TEMP is of one
-connection. A checkpoint makes them small."""
+connection. `settle` makes them small."""
+
+_SETTLE_BYTES = 1 << 23
+_HELD = "32MB"
+"""After so many new bytes all but this much leaves the memory."""
 
 
 def staged(number: int) -> str:
@@ -132,11 +136,14 @@ class Store:
             check_format(self._connection, path)
             check_simulated(self._connection, path, simulated=simulated)
             # What is not checkpointed lives in memory. More often would stall commits more often.
-            self._connection.execute("SET wal_autocheckpoint = '16MB'")
+            self._connection.execute("SET wal_autocheckpoint = '8MB'")
+            self._connection.execute("SET write_buffer_row_group_count = 1")
             self._connection.execute("SET enable_progress_bar = false")
             self._connection.execute(
                 f"ATTACH ':memory:' AS {STAGING} (COMPRESS, ROW_GROUP_SIZE {ROW_GROUP})"
             )
+            self._connection.execute("SET temp_directory = ?", [f"{path}.tmp"])
+            self._connection.execute("SET allowed_configs = ['memory_limit']")
             self._connection.execute("SET allowed_paths = ?", [[str(file) for file in readable]])
             self._connection.execute("SET enable_external_access = false")
             self._connection.execute("SET lock_configuration = true")
@@ -147,6 +154,7 @@ class Store:
             self._connection.close()
             raise
         self.run_id = 0
+        self._unsettled = 0
         self._schemas: dict[str, Any] = {}
         self._begun: dict[int, plan.Table] = {}
 
@@ -157,6 +165,8 @@ class Store:
         """
         with contextlib.suppress(duckdb.Error):
             self._connection.close()
+        with contextlib.suppress(OSError):  # DuckDB leaves it, empty, where a run was killed
+            Path(f"{self.path}.tmp").rmdir()
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -239,14 +249,29 @@ class Store:
         if made is None:
             made = self._schemas[target] = arrow.schema(self._connection, fields)
         batch = arrow.table(list(zip(*rows, strict=True)), fields, made)
+        self._unsettled += batch.nbytes
         self._connection.register("synth_batch", batch)
         self._connection.execute(f"INSERT INTO {target} BY NAME SELECT * FROM synth_batch")
         self._connection.unregister("synth_batch")
 
-    def compress(self) -> None:
-        """Make small what is staged by now. Between transactions."""
+    def settle(self, *, now: bool = False) -> None:
+        """Make small what is staged, if much is new or it is to be `now`. Between transactions."""
+        if not now and self._unsettled < _SETTLE_BYTES:
+            return
+        self._unsettled = 0
         with contextlib.suppress(duckdb.TransactionException):  # it is being read: another time
             self._connection.execute(f"CHECKPOINT {STAGING}")
+        self._leave_memory()
+
+    def _leave_memory(self) -> None:
+        """Let go of what can be read again, and put what is staged into a file for the time being.
+
+        DuckDB keeps all that it ever read or wrote until its limit, most of the machine's memory, is
+        reached. A lower limit for a moment makes it let go; for queries the limit stays what it was.
+        """
+        with contextlib.suppress(duckdb.Error):  # it has let go of what it could
+            self._connection.execute(f"SET memory_limit = '{_HELD}'")
+        self._connection.execute("RESET memory_limit")
 
     def publish(
         self, number: int, table: plan.Table, fingerprint: str, status: str, counts: Counts
@@ -310,6 +335,7 @@ class Store:
                 [table.name],
             )
             rows += self._connection.fetchall()[0][0]
+            self._leave_memory()
 
     def show_staged(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Let a cursor see the rows so far of tables that are being made, where no complete one stands.
@@ -334,7 +360,7 @@ class Store:
     def prefixes(self) -> list[int]:
         """The first bytes of the digests of all calls and vectors, as `Seen` wants them."""
         rows = self._connection.execute(
-            f"SELECT DISTINCT ('0x' || left(hex(digest), {2 * seen.BYTES}))::INTEGER"
+            f"SELECT DISTINCT ('0x' || left(hex(digest), {2 * seen.BYTES}))::BIGINT"
             " FROM (SELECT digest FROM synth.calls UNION ALL SELECT digest FROM synth.vectors)"
         ).fetchall()
         return [prefix for (prefix,) in rows]
