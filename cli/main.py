@@ -26,7 +26,7 @@ COMMANDS = {
     "tasks": "gallery.tasks",
     "run": "running.run",
     "sql": "querying.sql",
-    "export": "querying.export",
+    "export": "exporting.export",
     "fmt": "formatting.fmt",
     "init": "starting.init",
     "explain": "compiling.explain",

@@ -16,7 +16,7 @@ import duckdb
 import msgspec
 
 from synthc.runtime.store.live import LONGEST, Question, Reply, Running, sockets
-from synthc.runtime.store.results import reader
+from synthc.runtime.store.results import exact, reader
 from synthc.runtime.store.store import Store, is_query
 
 _CHUNK = 1 << 18
@@ -96,7 +96,7 @@ class _Listener:
             return
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as rows, self._connection.cursor() as cursor:
             answering = asyncio.create_task(
-                asyncio.to_thread(self._answer, cursor, question.sql, rows)
+                asyncio.to_thread(self._answer, cursor, question.sql, question.exact, rows)
             )
             gone = asyncio.create_task(reader.read())  # a client that ends takes its question along
             try:
@@ -114,7 +114,9 @@ class _Listener:
                 writer.write(chunk)
                 await writer.drain()
 
-    def _answer(self, cursor: duckdb.DuckDBPyConnection, sql: str, rows: IO[bytes]) -> Reply:
+    def _answer(
+        self, cursor: duckdb.DuckDBPyConnection, sql: str, exact_types: bool, rows: IO[bytes]
+    ) -> Reply:
         """Run a query, in a transaction that is undone, and put its rows into a file."""
         import pyarrow
 
@@ -124,7 +126,7 @@ class _Listener:
             cursor.execute("BEGIN TRANSACTION READ ONLY")
             self._store.show_staged(cursor)
             relation = cursor.sql(sql)
-            batches = reader(relation)
+            batches = exact(relation) if exact_types else reader(relation)
             with pyarrow.ipc.new_stream(rows, batches.schema) as stream:
                 for batch in batches:
                     stream.write_batch(batch)
