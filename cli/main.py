@@ -27,6 +27,7 @@ COMMANDS = {
     "run": "running.run",
     "sql": "querying.sql",
     "export": "exporting.export",
+    "diff": "diffing.diff",
     "fmt": "formatting.fmt",
     "init": "starting.init",
     "explain": "compiling.explain",
