@@ -88,9 +88,7 @@ def test_a_page_tells_what_is_different(two: Path, call: Synthc) -> None:
     )
     assert "  g.advice: different in 1 of 4 rows\n" in page
     assert "\n    - …" in page  # what both begin with is left out
-    assert (
-        "  g.score: mean 2 → 4.5, deviation 1.581 → 2.236, median 2 → 4.5, range 0 to 4" in page
-    )
+    assert "  g.score: mean 2 → 4.5, deviation 1.581 → 2.236, median 2 → 4.5, range 0 to 4" in page
     assert "    of rows in both 4 higher, 0 lower, 0 equal, +1.5 on average\n" in page
     assert "    0: 1 → 0; 1: 1 → 0; 1.5: 0 → 1; 2: 1 → 0;" in page
     assert "\nbest  2 rows in both, 2 only in B\n" in page
