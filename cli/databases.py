@@ -136,7 +136,7 @@ def check(database: Path) -> None:
     except OSError as error:
         raise usage(f"{database} cannot be read: {error.strerror}") from None
     if head[8:] != b"DUCK":
-        raise usage(f"{database} is no DuckDB database", "name another with `-d FILE`")
+        raise usage(f"{database} is no DuckDB database", "name another")
 
 
 def move_aside(database: Path) -> None:

@@ -296,10 +296,13 @@ def _dataset(
 
     with told(), opened(database) as connection:
         check_format(connection, database)
-        token = _token(connection, database, repository) if repository else ""
         if folder is not None:
             check_free(folder, replace=force)
         tables, shaped = _tables(connection, history.made(connection), what, shape)
+        token = ""
+        if repository:
+            token = _token(connection, database, repository)
+            hub.check(repository, token, replace=force)
         said = About(repository or _title(database), *about, form=shape[0] if shape else None)
         with tempfile.TemporaryDirectory() as scratch:
             target = folder if folder is not None else Path(scratch) / "dataset"
@@ -308,7 +311,7 @@ def _dataset(
                 _tell(configurations, folder, shape, shaped)
             address = None
             if repository:
-                address = hub.push(target, repository, token, public=public, replace=force)
+                address = hub.push(target, repository, token, public=public)
     if as_json:
         print_json(_document(configurations, folder, address, shape, shaped))
         return
@@ -354,6 +357,8 @@ def _tables(
 
     by_name = {table.name: table for table in made}
     for name in what:
+        if name not in by_name and name.endswith(tuple(f".{ending}" for ending in _FORMATS)):
+            raise usage(f"`{name}` is a file, and `--to` and `--push` make a dataset of tables")
         if name not in by_name:
             raise _unknown(name, [*by_name])
     if not made:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from synthc.runtime.errors import RunError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -20,35 +26,55 @@ def check_name(repository: str) -> None:
         )
 
 
-def push(folder: Path, repository: str, token: str, *, public: bool, replace: bool) -> str:
-    """Put a folder into a dataset's repository, which is made where it is not there; its address.
+def check(repository: str, token: str, *, replace: bool) -> None:
+    """Raise RunError where nothing can be pushed, before anything is written for it.
 
-    One that is made is private unless it is to be `public`. Where there is one, `replace` allows to
-    replace its data and its card. Raises RunError, in which the token does not stand.
+    Where the repository is there, `replace` allows to replace its data and its card.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.utils.tqdm import disable_progress_bars
+    if not re.fullmatch(r"[!-~]+", token):
+        raise RunError(
+            f"what {TOKEN} holds is no token: there are spaces, line breaks or odd signs in it"
+        )
+    with _told(repository, token) as api:
+        if api.repo_exists(repository, repo_type="dataset") and not replace:
+            raise RunError(
+                f"there is a dataset {repository} on the Hub already",
+                hint="`--force` replaces its data and its card; what it was stays in its history",
+            )
 
-    if not sys.stderr.isatty():
-        disable_progress_bars()
-    api = HfApi(token=token, library_name="synthc")
-    try:
-        if api.repo_exists(repository, repo_type="dataset"):
-            if not replace:
-                raise RunError(
-                    f"there is a dataset {repository} on the Hub already",
-                    hint="`--force` replaces its data and its card; what it was stays in its history",
-                )
-        else:
+
+def push(folder: Path, repository: str, token: str, *, public: bool) -> str:
+    """Put a folder into a dataset's repository, in the place of the data in it; its address.
+
+    A repository that is not there is made: private, unless it is to be `public`. Raises RunError, in
+    which the token does not stand.
+    """
+    with _told(repository, token) as api:
+        there = api.repo_exists(repository, repo_type="dataset")
+        if not there:
             api.create_repo(repository, repo_type="dataset", private=not public)
         api.upload_folder(
             repo_id=repository,
             folder_path=folder,
             repo_type="dataset",
             commit_message="synthc export",
-            delete_patterns=["data/*.parquet"] if replace else None,
+            delete_patterns=["data/*.parquet"] if there else None,
         )
+        return f"{_without_user(api.endpoint)}/datasets/{repository}"
+
+
+@contextlib.contextmanager
+def _told(repository: str, token: str) -> Iterator[HfApi]:
+    """The Hub; what goes wrong with it is told as a RunError."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    api = HfApi(token=token, library_name="synthc")
+    try:
+        yield api
     except RunError:
         raise
     except HfHubHTTPError as error:
@@ -56,13 +82,21 @@ def push(folder: Path, repository: str, token: str, *, public: bool, replace: bo
         said = _line(error.server_message or str(error), token)
         raise _refused(repository, status, said) from None
     except OSError as error:  # no network, or none that leads there
+        offline = isinstance(error, OfflineModeIsEnabled)
+        why = "HF_HUB_OFFLINE is set" if offline else _first_reason(error)
         raise RunError(
-            f"the Hub at {_without_user(api.endpoint)} cannot be reached: {_line(str(error), token)}",
+            f"the Hub at {_without_user(api.endpoint)} cannot be reached: {_line(why, token)}",
             hint="the dataset was not pushed; `--to FOLDER` writes it here",
         ) from None
     except Exception as error:  # noqa: BLE001 - whatever the client's libraries raise
         raise RunError(f"{repository} could not be pushed: {_line(str(error), token)}") from None
-    return f"{_without_user(api.endpoint)}/datasets/{repository}"
+
+
+def _first_reason(error: BaseException) -> str:
+    """What the system said, below all that its callers made of it."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _refused(repository: str, status: int | None, said: str) -> RunError:
@@ -81,7 +115,7 @@ def _refused(repository: str, status: int | None, said: str) -> RunError:
 
 def _line(text: str, token: str) -> str:
     """A message of unknown origin on one line, without the token."""
-    line = " ".join(text.replace(token, "…").split())
+    line = " ".join(re.sub(r"Bearer [^'\"]*", "Bearer …", text.replace(token, "…")).split())
     return line if len(line) <= 300 else f"{line[:300]}…"
 
 

@@ -400,6 +400,7 @@ WRONG_USE = [
     (["--to", "d", "--tag", "a\nb"], "is no tag"),
     (["--to", "d", "--as", "chat"], "which table is `--as` about? There are: "),
     (["--to", "d", "nope"], "there is no table `nope`"),
+    (["texts", "x.csv", "--to", "d"], "`x.csv` is a file, and `--to` and `--push` make a dataset"),
     (["--to", "x.duckdb"], "x.duckdb is a file, and a dataset is a folder"),
     (["--to", "."], "is not empty, and no dataset of synthc's"),
     (["--push", "noorg"], "`noorg` is no name of a dataset on the Hub"),
@@ -561,7 +562,8 @@ def test_a_hub_that_refuses_is_told(database: Path, folder: Path, synthc: Synthc
         cases = [
             ({"HF_TOKEN": "hf_hunter2wrong"}, "does not take the token in HF_TOKEN: Invalid"),
             ({"HF_TOKEN": TOKEN}, "the token in HF_TOKEN may not write to org/name: You may not"),
-            ({"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "1"}, "cannot be reached"),
+            ({"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "1"}, "be reached: HF_HUB_OFFLINE is set"),
+            ({"HF_TOKEN": "hunter2\nhunter2"}, "what HF_TOKEN holds is no token"),
         ]
         for env, told in cases:
             done = synthc("export", "texts", "--push", "org/name", HF_ENDPOINT=server.url, **env)
@@ -572,7 +574,7 @@ def test_a_hub_that_refuses_is_told(database: Path, folder: Path, synthc: Synthc
     nowhere = {"HF_ENDPOINT": server.url.replace("http://", "http://me:hunter2@")}
     done = synthc("export", "texts", "--push", "org/name", HF_TOKEN=TOKEN, **nowhere)
     assert done.status == 1
-    assert f"the Hub at {server.url} cannot be reached" in done.err
+    assert f"the Hub at {server.url} cannot be reached: Connection refused\n" in done.err
     assert "hunter2" not in done.err
 
 
