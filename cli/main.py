@@ -28,6 +28,7 @@ COMMANDS = {
     "sql": "querying.sql",
     "export": "exporting.export",
     "diff": "diffing.diff",
+    "data": "data.data",
     "fmt": "formatting.fmt",
     "init": "starting.init",
     "explain": "compiling.explain",

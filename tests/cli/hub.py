@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 TOKEN = "hf_loopbackhunter2"
+COMMIT = "1" * 40
 
 
 @dataclass(slots=True)
@@ -38,22 +39,38 @@ def hub() -> Iterator[Hub]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def do_GET(self) -> None:
             self._take()
-            path = self.path.split("?")[0].removeprefix("/api/datasets/")
-            name, _, rest = path.partition("/tree/")
+            path = self.path.split("?")[0]
+            if "/resolve/" in path:
+                name, _, rest = path.removeprefix("/datasets/").partition("/resolve/")
+                self._send(state.repositories.get(name, {}).get(rest.partition("/")[2]))
+                return
+            name, _, rest = path.removeprefix("/api/datasets/").partition("/tree/")
+            name = name.partition("/revision/")[0]
             files = state.repositories.get(name)
             if files is None:
                 self._say({"error": "Repository not found"}, 404)
             elif rest:
-                tree = [
-                    {"type": "file", "path": p, "size": len(d), "oid": "0"}
-                    for p, d in files.items()
-                ]
-                self._say(tree)
+                self._say(_tree(files, rest.partition("/")[2], "recursive=True" in self.path))
             else:
                 siblings = [{"rfilename": path} for path in files]
-                self._say({"id": name, "sha": "0" * 40, "siblings": siblings, "tags": []})
+                self._say({"id": name, "sha": COMMIT, "siblings": siblings, "tags": []})
+
+        def _send(self, data: bytes | None) -> None:
+            if data is None:
+                self._say({"error": "Entry not found"}, 404, "EntryNotFound")
+                return
+            self.send_response(200)
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(data)
 
         def do_PUT(self) -> None:
             body = self._take()
@@ -71,6 +88,11 @@ def hub() -> Iterator[Hub]:
                 if not wanted.get("private"):
                     state.public.add(name)
                 self._say({"url": f"{state.url}/datasets/{name}", "name": name})
+            elif "/paths-info/" in self.path:
+                name = self.path.removeprefix("/api/datasets/").partition("/paths-info/")[0]
+                paths = json.loads(body)["paths"]
+                files = state.repositories[name]
+                self._say([_file(path, files[path]) for path in paths if path in files])
             elif self.path == "/api/validate-yaml":
                 self._say({"errors": [], "warnings": []})
             elif "/preupload/" in self.path:
@@ -91,7 +113,7 @@ def hub() -> Iterator[Hub]:
                 name = self.path.removeprefix("/api/datasets/").partition("/commit/")[0]
                 for line in body.splitlines():
                     self._commit(state.repositories[name], json.loads(line))
-                oid = {"commitOid": "1" * 40, "commitUrl": f"{state.url}/datasets/{name}/commit/1"}
+                oid = {"commitOid": COMMIT, "commitUrl": f"{state.url}/datasets/{name}/commit/1"}
                 self._say({**oid, "pullRequestUrl": None})
 
         def _commit(self, files: dict[str, bytes], said: dict[str, Any]) -> None:
@@ -112,15 +134,16 @@ def hub() -> Iterator[Hub]:
             state.asked.append(f"{self.command} {self.path}")
             return self.rfile.read(int(self.headers.get("content-length", 0)))
 
-        def _say(self, said: Any, status: int = 200) -> None:
+        def _say(self, said: Any, status: int = 200, code: str = "RepoNotFound") -> None:
             text = json.dumps(said).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             if status == 404:
-                self.send_header("X-Error-Code", "RepoNotFound")
+                self.send_header("X-Error-Code", code)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
-            self.wfile.write(text)
+            if self.command != "HEAD":
+                self.wfile.write(text)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
             pass
@@ -136,6 +159,22 @@ def hub() -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _tree(files: dict[str, bytes], folder: str, recursive: bool) -> list[dict[str, object]]:
+    """What lies in a folder: files, and folders unless all that is in them is told."""
+    start = f"{folder}/" if folder else ""
+    inside = {path: data for path, data in files.items() if path.startswith(start)}
+    deeper = {path for path in inside if "/" in path[len(start) :]}
+    if recursive:
+        return [_file(path, data) for path, data in inside.items()]
+    folders = sorted({start + path[len(start) :].partition("/")[0] for path in deeper})
+    direct = [_file(path, data) for path, data in inside.items() if path not in deeper]
+    return [*direct, *({"type": "directory", "path": path, "oid": "0"} for path in folders)]
+
+
+def _file(path: str, data: bytes) -> dict[str, object]:
+    return {"type": "file", "path": path, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
 
 
 def _mode(path: str) -> dict[str, object]:
