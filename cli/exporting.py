@@ -180,6 +180,8 @@ def _file(
         format_ = format_ or files.format_of(file)
         if guarded and format_ != "csv":
             raise usage("`--guard-formulas` is about CSV")
+        if file.exists() and file.samefile(database):
+            raise usage(f"{file} is the database itself")
         if file.exists() and not force and not file.is_dir():
             raise usage(f"{file} is there already", "`--force` replaces it")
         query = _query(ask, what)

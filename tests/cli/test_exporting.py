@@ -396,6 +396,7 @@ WRONG_USE = [
     (["SELEC 1", "x.csv"], "syntax error"),
     (["DROP TABLE texts", "x.csv"], "what is exported is a table, or one SELECT"),
     (["texts", "x.csv", "--public"], "are for datasets"),
+    (["texts", "x.duckdb", "--format", "csv", "--force"], "x.duckdb is the database itself"),
     (["--to", "d", "--license", "my own"], "is no identifier of a licence"),
     (["--to", "d", "--tag", "a\nb"], "is no tag"),
     (["--to", "d", "--as", "chat"], "which table is `--as` about? There are: "),

@@ -135,6 +135,11 @@ def test_a_second_run_says_who_writes_and_stops(held: Held, call: Synthc) -> Non
             f"error: a run of x.synth writes x.duckdb (process {held.process.pid}, since 2"
         )
         assert "`synthc sql` works meanwhile" in done.err
+    Path("old.duckdb").write_bytes(b"\0" * 8 + b"DUCK")
+    done = call("diff", "x.duckdb", "old.duckdb")
+    assert (done.status, done.out) == (2, "")
+    assert f"a run of x.synth writes x.duckdb (process {held.process.pid}, since 2" in done.err
+    Path("old.duckdb").unlink()
     assert held.server.count == 40
     assert held.process.poll() is None
 
