@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from synthc.cli.console import failed, only_file, say, usage, visible
 if TYPE_CHECKING:
     import duckdb
 
+    from synthc.runtime.store.live import Running
     from synthc.runtime.store.results import Rows
 
 RUN_MAKES_ONE = "`synthc run` makes one; `-d FILE` names another"
@@ -49,26 +51,53 @@ def answered(path: Path, query: str) -> Iterator[Rows | None]:
 
     Ends the command where the database cannot be opened, or the SQL is wrong.
     """
+    with mistakes_told(), _asked(path, query) as (found, _):
+        yield found
+
+
+@dataclass(slots=True)
+class Asking:
+    """Asks a database, or the run that writes it: rows with their exact types.
+
+    `run` is the one that answered, if one did. Raises duckdb.Error where the SQL is wrong, and
+    RunError where the database cannot be opened.
+    """
+
+    path: Path
+    run: Running | None = None
+
+    @contextmanager
+    def __call__(self, query: str) -> Iterator[Rows]:
+        with _asked(self.path, query, exact=True) as (found, run):
+            self.run = run
+            assert found is not None
+            yield found
+
+
+@contextmanager
+def _asked(
+    path: Path, query: str, *, exact: bool = False
+) -> Iterator[tuple[Rows | None, Running | None]]:
     import duckdb
 
     from synthc.runtime.store import live
-    from synthc.runtime.store.results import rows
+    from synthc.runtime.store.results import exact_rows, rows
     from synthc.runtime.store.store import InUse, connect
 
-    with mistakes_told():
-        try:
-            connection = connect(path, read_only=True)
-        except InUse as used:
-            answer = live.ask(path, query) if used.by else None
-            if answer is not None:
-                if answer.reply.error is not None:
-                    raise duckdb.Error(answer.reply.error) from None
-                yield answer.rows()
-                return
-            connection = connect(path, read_only=True)  # the run has ended, or this says who has it
-        with connection:
-            relation = connection.sql(query)
-            yield None if relation is None else rows(relation)
+    try:
+        connection = connect(path, read_only=True)
+    except InUse as used:
+        answer = live.ask(path, query, exact=exact) if used.by else None
+        if answer is not None:
+            if answer.reply.error is not None:
+                raise duckdb.Error(answer.reply.error) from None
+            yield answer.rows(), answer.reply.running
+            return
+        connection = connect(path, read_only=True)  # the run has ended, or this says who has it
+    with connection:
+        relation = connection.sql(query)
+        found = exact_rows if exact else rows
+        yield None if relation is None else found(relation), None
 
 
 @contextmanager
@@ -107,7 +136,7 @@ def check(database: Path) -> None:
     except OSError as error:
         raise usage(f"{database} cannot be read: {error.strerror}") from None
     if head[8:] != b"DUCK":
-        raise usage(f"{database} is no DuckDB database", "name another with `-d FILE`")
+        raise usage(f"{database} is no DuckDB database", "name another")
 
 
 def move_aside(database: Path) -> None:

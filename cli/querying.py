@@ -1,4 +1,4 @@
-"""`synthc sql` and `export`: looking at results, and taking them elsewhere."""
+"""`synthc sql`: looking at results."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from synthc.cli import rows
-from synthc.cli.compiling import json_option, print_json
-from synthc.cli.console import counted, say, usage
-from synthc.cli.databases import answered, database_option, existing, opened
+from synthc.cli.console import say
+from synthc.cli.databases import answered, database_option, existing
 
 
 @click.command()
@@ -24,34 +23,3 @@ def sql(query: str, database: Path | None, form: str | None) -> None:
             say("this SQL has no rows to show")
         else:
             rows.write(found, form)
-
-
-@click.command()
-@click.argument("table")
-@click.argument("file", type=click.Path(path_type=Path))
-@database_option
-@json_option
-def export(table: str, file: Path, database: Path | None, as_json: bool) -> None:
-    """Write a TABLE of the results to a .parquet, .jsonl or .csv FILE."""
-    from synthc.compiler.diagnostics.problem import listed, nearest
-    from synthc.runtime.store.exports import export as write
-
-    with opened(existing(database)) as connection:
-        known = [
-            name
-            for (name,) in connection.execute(
-                "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main' ORDER BY 1"
-            ).fetchall()
-        ]
-        if table not in known:
-            near = nearest(table, known)
-            there = f"there are: {listed(known)}" if known else "there is none yet"
-            raise usage(
-                f"there is no table `{table}` ({there})",
-                f"did you mean `{near}`?" if near else None,
-            )
-        count = write(connection, table, file)
-    if as_json:
-        print_json({"table": table, "file": str(file), "rows": count})
-    else:
-        say(f"exported {counted(count, 'row')} to {file}")

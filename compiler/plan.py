@@ -11,7 +11,10 @@ expression or a template calls a thing, and which slot that is, stands in its `r
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -129,7 +132,10 @@ class Embedder(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Read(Struct, frozen=True, tag="read"):
-    """Rows of files: `path` as the spec writes it, `key` the column that names a row."""
+    """Rows of files: `path` as the spec writes it, `key` the column that names a row.
+
+    The path of a dataset of the Hub is `hf:datasets/org/name[@revision]#[configuration/]split`.
+    """
 
     span: Span
     path: str
@@ -146,6 +152,31 @@ def located(path: str, base: Path) -> Path | Traversable:
     return resources.files("synthc.specs") / path if path.startswith(STANDARD) else base / path
 
 
+DATASET = "hf:datasets/"
+"""How the path of a dataset of the Hugging Face Hub starts."""
+
+
+def cache_folder() -> Path:
+    """`$SYNTHC_CACHE`, else the folder `synthc` where this platform keeps caches."""
+    import platformdirs
+
+    return Path(os.environ.get("SYNTHC_CACHE") or platformdirs.user_cache_dir("synthc"))
+
+
+def dataset_file(path: str) -> Path:
+    """Where the rows of a dataset lie once they were fetched."""
+    name = hashlib.blake2b(path.encode(), digest_size=16).hexdigest()
+    return cache_folder() / "datasets" / f"{name}.parquet"
+
+
+def fetching(path: str) -> str:
+    """The command that fetches a dataset."""
+    name, _, part = path.partition("#")
+    configuration, _, split = part.rpartition("/")
+    more = f" --config {shlex.quote(configuration)}" if configuration else ""
+    return f"synthc data fetch {shlex.quote(name)} --split {shlex.quote(split)}{more}"
+
+
 FORMATS = {
     ".jsonl": "json",
     ".ndjson": "json",
@@ -159,6 +190,8 @@ FORMATS = {
 
 def file_format(path: str) -> str | None:
     """`json`, `csv`, `parquet`, or None where the ending says nothing."""
+    if path.startswith(DATASET):
+        return "parquet"
     return FORMATS.get(PurePosixPath(path.lower().removesuffix(".gz")).suffix)
 
 

@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import platformdirs
+from synthc.compiler.plan import cache_folder
+
+__all__ = ["Progress", "being_built", "cache_folder", "digest", "read_json", "write_json"]
 
 Progress = Callable[[int, int | None, str], None]
 """Called with the bytes done, the bytes in all (None: not known) and what is being done.
@@ -27,11 +29,6 @@ It may be called from another thread than the one that waits for the model.
 
 REMEMBERED_FROM_BYTES = 1 << 20  # smaller files are hashed faster than a note of them is found
 ABANDONED_AFTER_S = 24 * 3600  # a temporary folder this old belongs to a process that was killed
-
-
-def cache_folder() -> Path:
-    """`$SYNTHC_CACHE`, else the folder `synthc` where this platform keeps caches."""
-    return Path(os.environ.get("SYNTHC_CACHE") or platformdirs.user_cache_dir("synthc"))
 
 
 @contextlib.contextmanager

@@ -22,10 +22,10 @@ from synthc.runtime.engine.images import images_of
 from synthc.runtime.engine.prompts import Prompts
 from synthc.runtime.engine.rowsql import RowSql
 from synthc.runtime.errors import RunError, reason
+from synthc.runtime.exports.files import export
 from synthc.runtime.lazy_models import LazyModels, StandIn
 from synthc.runtime.store.aside import Again, set_aside, set_aside_failed
 from synthc.runtime.store.expectations import check
-from synthc.runtime.store.exports import export
 from synthc.runtime.store.fingerprint import content_of, fingerprints, parents
 from synthc.runtime.store.journal import Journal
 from synthc.runtime.store.lines import lines_of

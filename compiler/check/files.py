@@ -27,6 +27,9 @@ _HEAD = 2_048
 
 def find(path: str, base: Path) -> list[Path]:
     """The files that a path or pattern of a spec means, in the order of their names."""
+    if path.startswith(plan.DATASET):
+        file = plan.dataset_file(path)
+        return [file] if file.is_file() else []
     if glob.has_magic(path) and not (base / path).is_file():
         found = map(Path, glob.glob(str(base / path), recursive=True))
         return sorted(file for file in found if file.is_file())
@@ -188,7 +191,10 @@ class Reader:
 
     def _found(self, path: ast.String, report: Report) -> list[Path]:
         found = find(path.text, self._base)
-        if not found:
+        if not found and path.text.startswith(plan.DATASET):
+            fetch = plan.fetching(path.text)
+            report(problems.DatasetNotFetched(span=path.span, path=path.text, fetch=fetch))
+        elif not found:
             folder = (self._base / path.text).is_dir()
             advice = (
                 f"it is a folder: `{path.text.rstrip('/')}/*` are its files" if folder else None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
+
+from msgspec import structs
 
 from synthc.compiler import ast, plan, typed, types
 from synthc.compiler.check.scope import Scope
@@ -91,6 +94,7 @@ def _read(scope: Scope, node: ast.Call) -> plan.Read | None:
     path: ast.String | None = None
     key: ast.Name | None = None
     declared: ast.RecordValue | None = None
+    parts: dict[str, ast.String] = {}
     for argument in node.arguments:
         match argument:
             case ast.Argument(None, ast.String() as text) if path is None and not argument.alias:
@@ -99,6 +103,10 @@ def _read(scope: Scope, node: ast.Call) -> plan.Read | None:
                 key = name
             case ast.Argument(ast.Name("types"), ast.RecordValue() as record) if not declared:
                 declared = record
+            case ast.Argument(ast.Name("split" | "config" as part), ast.String() as text) if (
+                part not in parts
+            ):
+                parts[part] = text
             case ast.Argument(ast.Name("key"), ast.String(text)) if text.isidentifier():
                 form = f'read("{path.text if path else "file.jsonl"}", key = {text})'
                 return scope.wrong("read", argument.span, form)
@@ -110,6 +118,10 @@ def _read(scope: Scope, node: ast.Call) -> plan.Read | None:
                 return scope.wrong("read", argument.span)
     if path is None:
         return scope.wrong("read", node.span)
+    if parts or path.text.startswith("hf:"):
+        path = _dataset(scope, path, parts)
+        if path is None:
+            return None
     found = scope.known.files.columns(path, scope.report)
     if found is not None and declared is not None:
         found = _declared(scope, path, found, declared)
@@ -119,6 +131,43 @@ def _read(scope: Scope, node: ast.Call) -> plan.Read | None:
     if key and not scope.has(key, scope.columns):
         return None
     return plan.Read(node.span, path.text, found, key.text if key else None)
+
+
+_DATASET = re.compile(rf"{plan.DATASET}[\w.-]+/[\w.-]+(@[\w./-]+)?", re.ASCII)
+_PART = re.compile(r"[\w.:%+\[\]-]+", re.ASCII)
+
+
+def _dataset(scope: Scope, path: ast.String, parts: Mapping[str, ast.String]) -> ast.String | None:
+    """The path of a dataset of the Hub as a plan has it; None where a problem was reported."""
+    if not _DATASET.fullmatch(path.text):
+        if path.text.startswith("hf:"):
+            wanted, found = "`hf:datasets/org/name` or `hf:datasets/org/name@revision`", path.text
+            scope.report(
+                problems.BadValue(
+                    span=path.span,
+                    what="a dataset of the Hugging Face Hub",
+                    wanted=wanted,
+                    found=f'"{found}"',
+                )
+            )
+            return None
+        form = 'read("file.jsonl")` or `read("hf:datasets/org/name", split = "train")'
+        return scope.wrong("read", next(iter(parts.values())).span, form)
+    if "split" not in parts:
+        return scope.wrong("read", path.span, f'read("{path.text}", split = "train")')
+    for part, text in parts.items():
+        if not _PART.fullmatch(text.text):
+            scope.report(
+                problems.BadValue(
+                    span=text.span,
+                    what=f"the `{part}` of a dataset",
+                    wanted="a name without spaces or slashes",
+                    found=f'"{text.text}"',
+                )
+            )
+            return None
+    configuration = f"{parts['config'].text}/" if "config" in parts else ""
+    return structs.replace(path, text=f"{path.text}#{configuration}{parts['split'].text}")
 
 
 def _declared(

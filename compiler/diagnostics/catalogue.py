@@ -1370,6 +1370,26 @@ class FileNotFound(Problem, frozen=True):
         return self.advice or super().help()
 
 
+class DatasetNotFetched(Problem, frozen=True):
+    """A dataset of the Hugging Face Hub that is not on this machine.
+
+    What: `read("hf:datasets/…", split = …)` reads a copy of the dataset that `synthc data fetch` makes.
+    Why: compiling fetches nothing, and must know the columns; a run reads the same rows each time.
+    Example: `read("hf:datasets/org/questions", split = "train")` before it was fetched.
+    Fix: run the command of the help line, once.
+    """
+
+    code = "S0606"
+    path: str
+    fetch: str
+
+    def message(self) -> str:
+        return f"the dataset `{self.path}` is not on this machine yet"
+
+    def help(self) -> str:
+        return f"fetch it: {self.fetch}"
+
+
 class FileUnreadable(Problem, frozen=True):
     """A file that cannot be read as what its name says.
 

@@ -47,14 +47,23 @@ def why_stale(
         return ("it was made by another version of synthc",)
     found = [
         *(["rows of it are to be asked anew"] if held.status == "stale" else []),
-        *_seed(then, now.plan, table),
-        *_source(before, table),
-        *_chain(before, table),
-        *_models(then, now.plan, table),
+        *changed(then, before, now.plan, table),
         *_stale_parents(table, held, now, all_held),
     ]
     # What files held then, and what a variable named, was not kept: they are what is left.
     return tuple(found or _outside(table, now, kept.began(held.run_id)))
+
+
+def changed(
+    then: plan.Plan, before: plan.Table, now: plan.Plan, table: plan.Table
+) -> tuple[str, ...]:
+    """What is different in what a table is made of by two plans, in words."""
+    return (
+        *_seed(then, now, table),
+        *_source(before, table),
+        *_chain(before, table),
+        *_models(then, now, table),
+    )
 
 
 def _seed(then: plan.Plan, now: plan.Plan, table: plan.Table) -> Iterator[str]:

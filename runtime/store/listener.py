@@ -16,7 +16,7 @@ import duckdb
 import msgspec
 
 from synthc.runtime.store.live import LONGEST, Question, Reply, Running, sockets
-from synthc.runtime.store.results import reader
+from synthc.runtime.store.results import exact, reader
 from synthc.runtime.store.store import Store, cursor_of, is_query
 
 _CHUNK = 1 << 18
@@ -99,7 +99,7 @@ class _Listener:
             cursor_of(self._connection) as cursor,
         ):
             answering = asyncio.create_task(
-                asyncio.to_thread(self._answer, cursor, question.sql, rows)
+                asyncio.to_thread(self._answer, cursor, question.sql, question.exact, rows)
             )
             gone = asyncio.create_task(reader.read())  # a client that ends takes its question along
             try:
@@ -117,7 +117,9 @@ class _Listener:
                 writer.write(chunk)
                 await writer.drain()
 
-    def _answer(self, cursor: duckdb.DuckDBPyConnection, sql: str, rows: IO[bytes]) -> Reply:
+    def _answer(
+        self, cursor: duckdb.DuckDBPyConnection, sql: str, exact_types: bool, rows: IO[bytes]
+    ) -> Reply:
         """Run a query, in a transaction that is undone, and put its rows into a file."""
         import pyarrow
 
@@ -127,7 +129,7 @@ class _Listener:
             cursor.execute("BEGIN TRANSACTION READ ONLY")
             self._store.show_staged(cursor)
             relation = cursor.sql(sql)
-            batches = reader(relation)
+            batches = exact(relation) if exact_types else reader(relation)
             with pyarrow.ipc.new_stream(rows, batches.schema) as stream:
                 for batch in batches:
                     stream.write_batch(batch)

@@ -42,9 +42,10 @@ class Running(msgspec.Struct, frozen=True):
 
 
 class Question(msgspec.Struct, frozen=True):
-    """SQL to be answered; None asks only who is there."""
+    """SQL to be answered, with the `exact` types of its columns if need be; None asks only who is there."""
 
     sql: str | None = None
+    exact: bool = False
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -67,13 +68,14 @@ class Answer:
 
     def rows(self) -> Rows:
         """The rows of a reply without an `error`, once."""
-        return Rows(self.reply.names, self._batches())
-
-    def _batches(self) -> Iterator[pyarrow.RecordBatch]:
         import pyarrow
 
-        with self.stream, pyarrow.ipc.open_stream(self.stream) as stream:
-            yield from stream
+        found = pyarrow.ipc.open_stream(self.stream)
+        return Rows(self.reply.names, found.schema, self._batches(found))
+
+    def _batches(self, found: pyarrow.RecordBatchReader) -> Iterator[pyarrow.RecordBatch]:
+        with self.stream, found:
+            yield from found
 
 
 def who(database: Path) -> Running | None:
@@ -85,10 +87,10 @@ def who(database: Path) -> Running | None:
     return None
 
 
-def ask(database: Path, sql: str) -> Answer | None:
+def ask(database: Path, sql: str, *, exact: bool = False) -> Answer | None:
     """What the run that writes a database answers to SQL, None where nobody does, or only in part."""
     with contextlib.suppress(OSError, msgspec.DecodeError), _connected(database) as connection:
-        with _asked(connection, Question(sql)) as lines:
+        with _asked(connection, Question(sql, exact)) as lines:
             reply = msgspec.json.decode(lines.readline(), type=Reply)
             stream = tempfile.TemporaryFile()  # noqa: SIM115 - closed when its rows are read
             shutil.copyfileobj(lines, stream)

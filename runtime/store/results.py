@@ -21,6 +21,7 @@ class Rows:
     """Names of columns, of which several can be equal, and batches of rows that are read once."""
 
     names: tuple[str, ...]
+    schema: pyarrow.Schema
     batches: Iterable[pyarrow.RecordBatch]
 
 
@@ -37,6 +38,19 @@ def reader(relation: duckdb.DuckDBPyRelation) -> pyarrow.RecordBatchReader:
     return relation.project(", ".join(columns)).to_arrow_reader(1_000)
 
 
+def exact(relation: duckdb.DuckDBPyRelation) -> pyarrow.RecordBatchReader:
+    """The same with the types that the query gives them. Raises duckdb.Error."""
+    # Few at a time: a row can hold megabytes.
+    return relation.to_arrow_reader(100)
+
+
 def rows(relation: duckdb.DuckDBPyRelation) -> Rows:
     """The rows of a query with the names of its columns. Raises duckdb.Error, also while they are read."""
-    return Rows(tuple(relation.columns), reader(relation))
+    found = reader(relation)
+    return Rows(tuple(relation.columns), found.schema, found)
+
+
+def exact_rows(relation: duckdb.DuckDBPyRelation) -> Rows:
+    """The same with the types that the query gives them. Raises duckdb.Error, also while they are read."""
+    found = exact(relation)
+    return Rows(tuple(relation.columns), found.schema, found)

@@ -33,6 +33,8 @@ class SourceRow(Struct, frozen=True, gc=False):
 
 def files_of(source: plan.Read | plan.Files, base: Path) -> list[Path]:
     """The files that a source means now, in order. Raises RunError where there are none."""
+    if source.path.startswith(plan.DATASET):
+        return [_fetched(source)]
     path = base / source.path
     if path.is_file():
         return [path]
@@ -46,6 +48,17 @@ def files_of(source: plan.Read | plan.Files, base: Path) -> list[Path]:
             span=source.span,
         )
     return found
+
+
+def _fetched(source: plan.Read | plan.Files) -> Path:
+    file = plan.dataset_file(source.path)
+    if not file.is_file():
+        raise RunError(
+            f"the dataset {source.path} is not on this machine yet",
+            hint=f"fetch it: {plan.fetching(source.path)}",
+            span=source.span,
+        )
+    return file
 
 
 def digest_of(files: list[Path]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from bench.answers import Seen, default_answer
@@ -127,15 +128,37 @@ def test_rows_look_the_same_with_and_without_a_run(held: Held, call: Synthc) -> 
 
 
 def test_a_second_run_says_who_writes_and_stops(held: Held, call: Synthc) -> None:
-    for arguments in (["run"], ["run", "--fresh"], ["plan"], ["export", "t", "t.csv"]):
+    for arguments in (["run"], ["run", "--fresh"], ["plan"], ["export", "--to", "set"]):
         done = call(*arguments, SYNTH_URL=held.server.url)
         assert done.status == 1, arguments
         assert done.err.startswith(
             f"error: a run of x.synth writes x.duckdb (process {held.process.pid}, since 2"
         )
         assert "`synthc sql` works meanwhile" in done.err
+    Path("old.duckdb").write_bytes(b"\0" * 8 + b"DUCK")
+    done = call("diff", "x.duckdb", "old.duckdb")
+    assert (done.status, done.out) == (2, "")
+    assert f"a run of x.synth writes x.duckdb (process {held.process.pid}, since 2" in done.err
+    Path("old.duckdb").unlink()
     assert held.server.count == 40
     assert held.process.poll() is None
+
+
+def test_a_run_exports_the_rows_so_far(held: Held, call: Synthc) -> None:
+    values = VALUES.replace('CREATE TABLE "values" AS ', "")
+    for ending in ("parquet", "jsonl", "csv"):
+        done = call("export", "t", f"t.{ending}")
+        assert (done.status, done.out) == (0, ""), done.err
+        so_far = "a run of x.synth goes on: these are the rows so far\n"
+        assert done.err == f"exported {ANSWERED} rows to t.{ending}\n{so_far}"
+        assert call("export", values, f"live.{ending}").status == 0
+    with duckdb.connect() as connection:
+        found = connection.execute("SELECT count(*), max(n) FROM 't.parquet'").fetchall()
+    assert found == [(ANSWERED, ANSWERED - 1)]
+    assert held.ended()[0] == 130
+    for ending in ("parquet", "jsonl", "csv"):
+        assert call("export", values, f"later.{ending}").status == 0
+        assert Path(f"live.{ending}").read_bytes() == Path(f"later.{ending}").read_bytes()
 
 
 REFUSED = {

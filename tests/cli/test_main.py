@@ -85,7 +85,7 @@ def test_every_command_has_help(call: Synthc) -> None:
         ["run", "--seed", str(2**63)],
         ["run", "--limit", "0"],
         ["sql"],
-        ["export", "pairs"],
+        ["diff", "a.duckdb"],
         ["explain"],
         ["model", "frobnicate"],
     ],

@@ -1,4 +1,4 @@
-"""`synthc sql` and `export`."""
+"""`synthc sql`."""
 
 from __future__ import annotations
 
@@ -249,42 +249,3 @@ def test_output_that_a_terminal_cannot_show(database: Path, synthc: Synthc, enco
     as_json = synthc("sql", query, "--json", PYTHONIOENCODING=encoding)
     assert json.loads(as_json.out) == [{"x": "a漢"}]
     assert synthc("sql", query, "--csv", PYTHONIOENCODING=encoding).out == "x\na漢\n"
-
-
-@pytest.mark.parametrize("ending", ["parquet", "jsonl", "csv"])
-def test_export_writes_a_file(database: Path, folder: Path, call: Synthc, ending: str) -> None:
-    done = call("export", "many", f"neu é/many.{ending}")
-    assert (done.status, done.out) == (0, "")
-    assert done.err == f"exported 250 rows to neu é/many.{ending}\n"
-    path = folder / "neu é" / f"many.{ending}"
-    with duckdb.connect() as connection:
-        found = connection.execute(f"SELECT count(*), max(n) FROM '{path}'").fetchall()
-    assert found == [(250, 249)]
-    document = json.loads(call("export", "long", f"x.{ending}", "--json").out)
-    assert document == {"table": "long", "file": f"x.{ending}", "rows": 1}
-
-
-@pytest.mark.parametrize(
-    ("table", "file", "told"),
-    [
-        ("many", "x.xls", "the ending of `x.xls` names no known format"),
-        ("many", "x", "names no known format"),
-        ("mny", "x.csv", "did you mean `many`?"),
-        ("nope", "x.csv", "there is no table `nope` (there are: long, many, values, wide)"),
-        ("synth.calls", "x.csv", "there is no table `synth.calls`"),
-        ('many"; DROP TABLE many', "x.csv", "there is no table"),
-        ("many", "folder.csv", "folder.csv cannot be written"),
-        ("many", "file/x.csv", "cannot be written"),
-    ],
-)
-def test_an_export_that_cannot_be(
-    database: Path, folder: Path, call: Synthc, table: str, file: str, told: str
-) -> None:
-    (folder / "folder.csv").mkdir()
-    (folder / "file").touch()
-    done = call("export", table, file)
-    assert done.status in (1, 2)
-    assert done.out == ""
-    assert done.err.startswith("error: ")
-    assert told in done.err
-    assert not (folder / file).is_file()

@@ -11,7 +11,7 @@ import pytest
 
 from bench.server import serving
 from synthc.runtime.errors import RunError
-from synthc.runtime.store import exports
+from synthc.runtime.exports import files
 from tests.runtime.helpers import BACKEND, WRITE, column, made, topics
 
 MADE = """
@@ -32,14 +32,14 @@ def connection() -> duckdb.DuckDBPyConnection:
 
 def test_parquet_keeps_every_type(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
-    assert exports.export(connection, "t", path) == 2
+    assert files.export(connection, "t", path) == 2
     back = connection.execute(f"SELECT row::VARCHAR FROM read_parquet('{path}') AS row").fetchall()
     assert back == connection.execute("SELECT t::VARCHAR FROM t").fetchall()
 
 
 def test_json_lines_keep_values(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    assert exports.export(connection, "t", path) == 2
+    assert files.export(connection, "t", path) == 2
     first, second = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     assert first == {
         "n": 1,
@@ -58,7 +58,7 @@ def test_json_lines_keep_values(connection: duckdb.DuckDBPyConnection, tmp_path:
 
 def test_csv_is_one_that_others_read(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    assert exports.export(connection, "t", path) == 2
+    assert files.export(connection, "t", path) == 2
     with path.open(encoding="utf-8", newline="") as file:
         first, second = csv.DictReader(file)
     assert first["te xt"] == 'é "x", \n😀'
@@ -67,12 +67,12 @@ def test_csv_is_one_that_others_read(connection: duckdb.DuckDBPyConnection, tmp_
     assert second["vector"] == ""
 
 
-@pytest.mark.parametrize("ending", exports.FORMATS)
+@pytest.mark.parametrize("ending", [".parquet", ".jsonl", ".csv"])
 def test_an_empty_table_has_its_columns(
     connection: duckdb.DuckDBPyConnection, tmp_path: Path, ending: str
 ) -> None:
     connection.execute("CREATE TABLE empty AS SELECT 1 AS a LIMIT 0")
-    assert exports.export(connection, "empty", tmp_path / f"e{ending}") == 0
+    assert files.export(connection, "empty", tmp_path / f"e{ending}") == 0
     assert (tmp_path / f"e{ending}").exists()
 
 
@@ -80,7 +80,7 @@ class Broken(Exception):
     pass
 
 
-@pytest.mark.parametrize("ending", exports.FORMATS)
+@pytest.mark.parametrize("ending", [".parquet", ".jsonl", ".csv"])
 def test_a_file_is_whole_or_as_it_was(
     connection: duckdb.DuckDBPyConnection, tmp_path: Path, ending: str
 ) -> None:
@@ -92,7 +92,7 @@ def test_a_file_is_whole_or_as_it_was(
         " FROM range(50000)"
     )
     with pytest.raises(Exception, match="no"):
-        exports.export(connection, "failing", path)
+        files.export(connection, "failing", path)
     assert path.read_text() == "what was there"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -101,7 +101,7 @@ def test_an_unknown_ending_is_refused(
     connection: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
     with pytest.raises(RunError, match=r"`t\.xls` names no known format"):
-        exports.export(connection, "t", tmp_path / "t.xls")
+        files.export(connection, "t", tmp_path / "t.xls")
 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:

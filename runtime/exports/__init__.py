@@ -1,0 +1,1 @@
+"""Results taken elsewhere: files, the forms that trainers read, dataset folders and their cards, the Hub."""
