@@ -76,19 +76,27 @@ class TextEmbedder:
             graph.tokenizer, self.max_tokens, lowercase=graph.lowercase
         )
 
-    def conversation(self, turns: Sequence[Message]) -> Rendered:
-        """What is embedded of a conversation; the prompt stands in its last turn.
+    def written(self, item: str | Sequence[Message]) -> str | Rendered:
+        """A text or a conversation as the model reads it; the prompt stands in the last turn.
 
         Raises RowFailed where the model's template refuses it.
         """
+        if isinstance(item, str):
+            if not self._wraps_text:
+                return item
+            item = [Message("user", item)]
         assert self._template is not None
-        *before, last = turns
+        *before, last = item
         assert isinstance(last.content, str)  # only prompts hold pictures
         last = Message(last.role, self._prompt + last.content)
         return render(self._template, (*before, last))
 
     def embed(self, texts: Sequence[str | Rendered]) -> np.ndarray:
-        """The vectors of the texts: float32 of shape (len(texts), dimensions), in their order."""
+        """The vectors of the texts: float32 of shape (len(texts), dimensions), in their order.
+
+        Raises RowFailed where one of them is no text that `written` gives.
+        """
+        texts = [self.written(text) if isinstance(text, str) else text for text in texts]
         place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         distinct = list(place)
         vectors = np.empty((len(distinct), self.dimensions), np.float32)
@@ -103,11 +111,6 @@ class TextEmbedder:
 
     def _tokenise(self, texts: list[str | Rendered]) -> list[list[int]]:
         """The token ids of each text, at least one and at most max_tokens of them."""
-        if self._wraps_text:
-            texts = [
-                self.conversation([Message("user", text)]) if isinstance(text, str) else text
-                for text in texts
-            ]
         found: list[list[int]] = [[] for _ in texts]
         plain = {n: self._prompt + text for n, text in enumerate(texts) if isinstance(text, str)}
         rendered = {n: text.text for n, text in enumerate(texts) if isinstance(text, Rendered)}
