@@ -289,12 +289,12 @@ class LazyModels:
         """What a person should know: who was out; where embedders ran, and what they cut."""
         found = list(self._outages)
         for name, (embedder, kept) in self._used.items():
-            why = f" ({embedder.why_provider})" if embedder.why_provider else ""
+            why = f" ({embedder.why_there})" if embedder.why_there else ""
             texts = before = ""
             if kept:
                 texts = "1 text " if kept.computed == 1 else f"{kept.computed} texts "
                 before = f", {kept.from_store} were there already" if kept.from_store else ""
-            found.append(f"{name}: {texts}embedded on {embedder.provider}{why}{before}")
+            found.append(f"{name}: {texts}embedded on {embedder.runs_on}{why}{before}")
             if embedder.truncated:
                 texts = "1 text" if embedder.truncated == 1 else f"{embedder.truncated} texts"
                 found.append(f"{name}: {texts} cut at {embedder.max_tokens} tokens")

@@ -34,7 +34,7 @@ from synthc.runtime.embedding.pipeline import (
     pad,
 )
 from synthc.runtime.embedding.samples import EDGES, SENTENCES
-from synthc.runtime.embedding.session import Session
+from synthc.runtime.embedding.session import Sessions
 from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import write_json
 
@@ -372,7 +372,7 @@ def least_cosine(graph: Graph, texts: Sequence[str], vectors: np.ndarray) -> flo
     """The least cosine between the original's vectors and the graph's, alone and in batches."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     if graph.pooling == "none":
-        embed = functools.partial(_token_vectors, graph, Session(graph.path))
+        embed = functools.partial(_token_vectors, graph, Sessions(graph.path))
     else:
         embed = TextEmbedder(graph, batch_tokens=BATCH_TEXTS * graph.max_tokens).embed
     least = 1.0
@@ -384,8 +384,9 @@ def least_cosine(graph: Graph, texts: Sequence[str], vectors: np.ndarray) -> flo
     return least
 
 
-def _token_vectors(graph: Graph, session: Session, texts: Sequence[str]) -> np.ndarray:
+def _token_vectors(graph: Graph, sessions: Sessions, texts: Sequence[str]) -> np.ndarray:
     """The vectors of the tokens of the texts, in one batch: (tokens in all, dimensions)."""
     tokenizer = open_tokenizer(graph.tokenizer, graph.max_tokens, lowercase=graph.lowercase)
     ids, mask = pad([item.ids for item in tokenizer.encode_batch_fast(list(texts))], graph.pad_id)
-    return session.run(inputs_of(ids, mask))[mask == 1]
+    (made,) = sessions.run([inputs_of(ids, mask)])
+    return made[mask == 1]

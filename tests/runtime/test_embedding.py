@@ -169,8 +169,8 @@ def test_a_text_of_millions_of_characters(embedder: TextEmbedder):
 
 
 def test_the_provider_is_said_and_why(embedder: TextEmbedder):
-    assert embedder.provider in ("CPU", "CUDA")
-    assert bool(embedder.why_provider) == (embedder.provider == "CPU")
+    assert embedder.runs_on.startswith(("CPU", "CUDA"))
+    assert bool(embedder.why_there) == (embedder.runs_on == "CPU")
 
 
 def test_a_run_that_has_its_graph_imports_no_torch(embedder: TextEmbedder):
