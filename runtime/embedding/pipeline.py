@@ -35,6 +35,9 @@ AHEAD = 512
 # the rest is cut before it is tokenised: one thread does that at two megabytes a second.
 CHARACTERS_PER_TOKEN = 64
 
+# What RowFailed says of a text whose vector is none: in fp16, numbers may be too large.
+NOT_FINITE = "embedding", "the model gives no vector of finite numbers"
+
 
 class TextEmbedder:
     """Embeds texts with a graph; to be used by one thread at a time.

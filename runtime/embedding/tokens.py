@@ -20,6 +20,7 @@ from synthc.runtime.embedding.passages import Passage, told
 from synthc.runtime.embedding.pipeline import (
     BATCH_TOKENS,
     CHARACTERS_PER_TOKEN,
+    NOT_FINITE,
     inputs_of,
     is_truncated,
     open_graph,
@@ -33,6 +34,9 @@ from synthc.runtime.model_cache import Progress
 
 TEXTS = 128
 """Texts at a time: 256 vectors of 384 dimensions for each of them are 50 MB."""
+
+Failed = tuple[str, str]
+"""What RowFailed says of a passage: each row has one of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ class TokenEmbedder:
         texts = list(wanted)
         tokens = self._tokenise(texts)
         self.truncated += sum(one.cut for one in tokens)
-        made: dict[Passage, list[dict[str, Any]] | str] = {}
+        made: dict[Passage, list[dict[str, Any]] | Failed] = {}
         lengths = np.array([len(one.ids) for one in tokens])
         batches = list(pack(lengths, self._batch_tokens, share=self._sessions.count))
         inputs = (
@@ -109,7 +113,7 @@ class TokenEmbedder:
                 for passage in wanted[texts[row]]:
                     made[passage] = self._parts(passage, tokens[row], vectors)
         found = (made[passage] for passage in passages)
-        return [RowFailed("spans", one) if isinstance(one, str) else one for one in found]
+        return [RowFailed(*one) if isinstance(one, tuple) else one for one in found]
 
     def _tokenise(self, texts: list[str]) -> list[Tokens]:
         longest = self.max_tokens * CHARACTERS_PER_TOKEN
@@ -125,8 +129,10 @@ class TokenEmbedder:
 
     def _parts(
         self, passage: Passage, tokens: Tokens, vectors: np.ndarray
-    ) -> list[dict[str, Any]] | str:
-        """The parts of a passage, or why one of its spans has no vector. `vectors`: (tokens, dimensions)."""
+    ) -> list[dict[str, Any]] | Failed:
+        """The parts of a passage, or why one of them has no vector. `vectors`: (tokens, dimensions)."""
+        if not np.isfinite(vectors).all():
+            return NOT_FINITE
         match passage.parts:
             case "tokens":
                 offsets = tokens.offsets
@@ -143,7 +149,7 @@ class TokenEmbedder:
                 ranges = span_ranges(tokens.offsets, offsets)
                 without = np.flatnonzero(ranges[:, 0] >= ranges[:, 1])
                 if without.size:
-                    return self._without(passage, tokens, int(without[0]))
+                    return "spans", self._without(passage, tokens, int(without[0]))
                 vectors = means(vectors, ranges)
         if self._normalize:
             vectors = unit(vectors)
