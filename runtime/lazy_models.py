@@ -69,7 +69,7 @@ class LazyModels:
         self._longest = max((b.sampling.max_tokens or 0 for b in plan_.backends), default=0)
         self._opening: dict[str, asyncio.Future[Any]] = {}
         self._used: dict[str, tuple[TextEmbedder | TokenEmbedder, KeptEmbedder | None]] = {}
-        self._conversations: dict[str, Callable[[Sequence[Message]], Any]] = {}
+        self._written: dict[str, Callable[[Any], Any]] = {}
         self._threads: list[ThreadPoolExecutor] = []
         self._stack = AsyncExitStack()
         ops = [op for table in plan_.tables for op in every(table.ops)]
@@ -201,9 +201,11 @@ class LazyModels:
             )
         opening = functools.partial(self._open_embedder, op.embedder, journal)
         batcher = await self._once(f"embed {op.embedder}", opening)
-        if not op.chat and not op.system:
+        written = self._written.get(op.embedder)
+        if op.chat or op.system:
+            written = _as_lines if self._stand_in else written
+        elif written is None:
             return batcher
-        written = _as_lines if self._stand_in else self._conversations.get(op.embedder)
         if written is None:
             raise RunError(
                 f"`{op.what}` is a conversation, and the model of `{op.embedder}` has no chat template",
@@ -211,8 +213,9 @@ class LazyModels:
                 span=op.span,
             )
 
-        async def embed(turns: Sequence[Message]) -> Any:
-            return await batcher(written(turns))
+        async def embed(item: Any) -> Any:
+            # Here, and not in a batch: what the template refuses fails its own row.
+            return await batcher(written(item))
 
         return embed
 
@@ -272,7 +275,7 @@ class LazyModels:
             self._used[name] = embedder, None
             return Batcher(compute, max_items=TEXTS)
         if embedder.has_template:
-            self._conversations[name] = embedder.conversation
+            self._written[name] = embedder.written
         kept = KeptEmbedder(name, f"{embedder.digest} {self.names[name]}", compute, journal)
         self._used[name] = embedder, kept
         # Others are on their way meanwhile: the next batch is there when one is done.
@@ -286,12 +289,12 @@ class LazyModels:
         """What a person should know: who was out; where embedders ran, and what they cut."""
         found = list(self._outages)
         for name, (embedder, kept) in self._used.items():
-            why = f" ({embedder.why_provider})" if embedder.why_provider else ""
+            why = f" ({embedder.why_there})" if embedder.why_there else ""
             texts = before = ""
             if kept:
                 texts = "1 text " if kept.computed == 1 else f"{kept.computed} texts "
                 before = f", {kept.from_store} were there already" if kept.from_store else ""
-            found.append(f"{name}: {texts}embedded on {embedder.provider}{why}{before}")
+            found.append(f"{name}: {texts}embedded on {embedder.runs_on}{why}{before}")
             if embedder.truncated:
                 texts = "1 text" if embedder.truncated == 1 else f"{embedder.truncated} texts"
                 found.append(f"{name}: {texts} cut at {embedder.max_tokens} tokens")

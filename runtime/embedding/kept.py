@@ -10,6 +10,8 @@ import msgspec
 import numpy as np
 
 from synthc.runtime.embedding.chat_template import Rendered
+from synthc.runtime.embedding.pipeline import NOT_FINITE
+from synthc.runtime.errors import RowFailed
 from synthc.runtime.store.records import Vector
 
 Text = str | Rendered
@@ -48,8 +50,11 @@ class KeptEmbedder:
         self._vectors = vectors
         self.computed = self.from_store = 0
 
-    async def embed(self, texts: Sequence[Text]) -> Sequence[np.ndarray]:
-        """A float32 vector of shape (dimensions,) for each text. Raises what computing them raises."""
+    async def embed(self, texts: Sequence[Text]) -> Sequence[np.ndarray | RowFailed]:
+        """A float32 vector of shape (dimensions,) for each text, or RowFailed where it has none.
+
+        Raises what computing them raises.
+        """
         digests = {text: self._digest(text) for text in texts}
         maybe = [digest for digest in digests.values() if self._vectors.seen(digest)]
         found = dict(await self._vectors.vectors(maybe)) if maybe else {}
@@ -57,6 +62,8 @@ class KeptEmbedder:
         missing = [text for text, digest in digests.items() if digest not in found]
         if missing:
             for text, vector in zip(missing, await self._compute(missing), strict=True):
+                if not np.isfinite(vector).all():
+                    continue
                 digest = digests[text]
                 found[digest] = vector
                 self._vectors.vector(
@@ -68,7 +75,11 @@ class KeptEmbedder:
                     )
                 )
             self.computed += len(missing)
-        return [found[digests[text]] for text in texts]
+        # Each row has a failure of its own: the engine adds where it was.
+        return [
+            RowFailed(*NOT_FINITE) if (vector := found.get(digests[text])) is None else vector
+            for text in texts
+        ]
 
     def _digest(self, text: Text) -> bytes:
         known = msgspec.json.encode(("vector", self._identity, text))

@@ -17,7 +17,7 @@ from tokenizers import Encoding, Tokenizer, normalizers
 from synthc.runtime.backends.protocol import Message
 from synthc.runtime.embedding.chat_template import Rendered, render
 from synthc.runtime.embedding.export import Graph, graph_for, prompt_of
-from synthc.runtime.embedding.session import Session
+from synthc.runtime.embedding.session import Gpu, Sessions
 from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import Progress, cache_folder
 from synthc.runtime.models import fetch
@@ -35,13 +35,15 @@ AHEAD = 512
 # the rest is cut before it is tokenised: one thread does that at two megabytes a second.
 CHARACTERS_PER_TOKEN = 64
 
+# What RowFailed says of a text whose vector is none: in fp16, numbers may be too large.
+NOT_FINITE = "embedding", "the model gives no vector of finite numbers"
+
 
 class TextEmbedder:
     """Embeds texts with a graph; to be used by one thread at a time.
 
     `digest` is the graph's. `truncated` counts the distinct texts so far that were longer than
-    `max_tokens`; `provider` and `why_provider` say what the graph runs on and why not on something
-    better.
+    `max_tokens`; `runs_on` and `why_there` say what the graph runs on and why not on something better.
     """
 
     def __init__(
@@ -51,13 +53,14 @@ class TextEmbedder:
         max_tokens: int | None = None,
         batch_tokens: int | None = None,
         threads: int | None = None,
+        gpus: Sequence[Gpu] | None = None,
         prompt: str = "",
         dimensions: int | None = None,
     ) -> None:
         """Open a graph. `max_tokens` (None: the model's own) counts the special tokens too.
 
-        `prompt` stands before each text. Of a vector the first `dimensions` are kept, and have unit
-        length again where the graph gives that.
+        `threads` and `gpus` are as in Sessions. `prompt` stands before each text. Of a vector the
+        first `dimensions` are kept, and have unit length again where the graph gives that.
         """
         self.dimensions = dimensions or graph.dimensions
         self.digest = graph.digest
@@ -68,27 +71,35 @@ class TextEmbedder:
         self._wraps_text = graph.wraps_text
         self.max_tokens = max_tokens or graph.max_tokens
         self.truncated = 0
-        self._session = Session(graph.path, threads=threads)
-        self.provider, self.why_provider = self._session.provider, self._session.why
-        self._batch_tokens = batch_tokens or BATCH_TOKENS[self.provider]
+        self._sessions = Sessions(graph.path, gpus=gpus, threads=threads)
+        self.runs_on, self.why_there = self._sessions.told, self._sessions.why
+        self._batch_tokens = batch_tokens or BATCH_TOKENS[self._sessions.provider]
         self._pad_id = graph.pad_id
         self._tokenizer = open_tokenizer(
             graph.tokenizer, self.max_tokens, lowercase=graph.lowercase
         )
 
-    def conversation(self, turns: Sequence[Message]) -> Rendered:
-        """What is embedded of a conversation; the prompt stands in its last turn.
+    def written(self, item: str | Sequence[Message]) -> str | Rendered:
+        """A text or a conversation as the model reads it; the prompt stands in the last turn.
 
         Raises RowFailed where the model's template refuses it.
         """
+        if isinstance(item, str):
+            if not self._wraps_text:
+                return item
+            item = [Message("user", item)]
         assert self._template is not None
-        *before, last = turns
+        *before, last = item
         assert isinstance(last.content, str)  # only prompts hold pictures
         last = Message(last.role, self._prompt + last.content)
         return render(self._template, (*before, last))
 
     def embed(self, texts: Sequence[str | Rendered]) -> np.ndarray:
-        """The vectors of the texts: float32 of shape (len(texts), dimensions), in their order."""
+        """The vectors of the texts: float32 of shape (len(texts), dimensions), in their order.
+
+        Raises RowFailed where one of them is no text that `written` gives.
+        """
+        texts = [self.written(text) if isinstance(text, str) else text for text in texts]
         place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         distinct = list(place)
         vectors = np.empty((len(distinct), self.dimensions), np.float32)
@@ -97,17 +108,16 @@ class TextEmbedder:
         with ThreadPoolExecutor(1, "tokenise") as beside:
             for start, ids in zip(starts, beside.map(self._tokenise, parts), strict=True):
                 lengths = np.array([len(row) for row in ids])
-                for rows in pack(lengths, self._batch_tokens):
-                    vectors[start + rows] = self._vectors([ids[row] for row in rows])
+                batches = list(pack(lengths, self._batch_tokens, share=self._sessions.count))
+                inputs = (
+                    inputs_of(*pad([ids[row] for row in rows], self._pad_id)) for rows in batches
+                )
+                for rows, made in zip(batches, self._sessions.run(inputs), strict=True):
+                    vectors[start + rows] = self._first_dimensions(made)
         return vectors[np.array([place[text] for text in texts], np.intp)]
 
     def _tokenise(self, texts: list[str | Rendered]) -> list[list[int]]:
         """The token ids of each text, at least one and at most max_tokens of them."""
-        if self._wraps_text:
-            texts = [
-                self.conversation([Message("user", text)]) if isinstance(text, str) else text
-                for text in texts
-            ]
         found: list[list[int]] = [[] for _ in texts]
         plain = {n: self._prompt + text for n, text in enumerate(texts) if isinstance(text, str)}
         rendered = {n: text.text for n, text in enumerate(texts) if isinstance(text, Rendered)}
@@ -123,9 +133,8 @@ class TextEmbedder:
                 found[place] = encoding.ids or [self._pad_id]
         return found
 
-    def _vectors(self, ids: list[list[int]]) -> np.ndarray:
-        """The vectors of one batch: (len(ids), dimensions)."""
-        vectors = self._session.run(inputs_of(*pad(ids, self._pad_id)))
+    def _first_dimensions(self, vectors: np.ndarray) -> np.ndarray:
+        """Of vectors (rows, n) the first numbers: (rows, dimensions), of unit length as before."""
         if vectors.shape[-1] == self.dimensions:
             return vectors
         vectors = vectors[..., : self.dimensions]
@@ -135,11 +144,14 @@ class TextEmbedder:
         return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
-def pack(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
+def pack(lengths: np.ndarray, budget: int, *, share: int = 1) -> Iterator[np.ndarray]:
     """Batches of row numbers, longest rows first: rows times longest row is within `budget` tokens.
 
-    `lengths` is (rows,), tokens a row; every row is in one batch, a row over the budget alone.
+    `lengths` is (rows,), tokens a row; every row is in one batch, a row over the budget alone. Where
+    `share` work on them, no batch is much more than the part of one.
     """
+    if share > 1:
+        budget = min(budget, -(-int(lengths.sum()) // share))
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):

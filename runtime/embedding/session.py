@@ -1,4 +1,4 @@
-"""A graph, open in onnxruntime: on the GPU where one can be used, and never silently not."""
+"""A graph, open in onnxruntime: on all GPUs where they can be used, and never silently not."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import contextlib
 import ctypes
 import io
 import os
+import queue
 import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,16 +20,71 @@ from synthc.runtime.errors import RunError
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 
+NO_DEVICE = 100  # what the driver answers where it finds no GPU
 
-class Session:
-    """An open graph.
+Gpu = int | None
+"""The number of a GPU, from 0, as the driver counts those that this process may see; None: the processor."""
 
-    `provider` is the one that runs (`CUDA` or `CPU`); `why` says why it is not a better one, and is
-    empty where there is none better. `inputs` are the names that the graph takes.
+
+class Sessions:
+    """A graph, open once on each GPU, or on the processor. To be used by one thread at a time.
+
+    `provider` is what runs it (`CUDA` or `CPU`), `count` how many sessions there are, `told` both for a
+    person; `why` says why it is nothing better, and is empty where there is nothing better.
     """
 
-    def __init__(self, graph: Path, *, threads: int | None = None) -> None:
-        """Open the graph file on the best provider. Raises RunError where it is not a graph."""
+    def __init__(
+        self, graph: Path, *, gpus: Sequence[Gpu] | None = None, threads: int | None = None
+    ) -> None:
+        """Open the graph file on these GPUs; without `gpus` on all that can be used.
+
+        Raises RunError where it is not a graph.
+        """
+        self.why = ""
+        if gpus is None:
+            gpus, self.why = usable_gpus()
+        opened = [Session(graph, gpu=gpu, threads=threads) for gpu in gpus]
+        failed = [session.why for session in opened if session.why]
+        # Where CUDA does not start, onnxruntime goes on without it: one such session is enough.
+        self._sessions = [session for session in opened if not session.why] or opened[:1]
+        if failed:
+            of = f"on {len(failed)} of {len(opened)} GPUs: " if len(opened) > 1 else ""
+            self.why = f"{of}{failed[0]}"
+        self.provider = self._sessions[0].provider
+        self.count = len(self._sessions)
+        self.told = self.provider if self.count == 1 else f"{self.provider}, {self.count} GPUs"
+
+    def run(self, batches: Iterable[Mapping[str, np.ndarray]]) -> Iterator[np.ndarray]:
+        """The first output for each batch of inputs, in their order.
+
+        A batch goes to the session that is free first; inputs that the graph does not take are left out.
+        """
+        if self.count == 1:
+            yield from map(self._sessions[0].run, batches)
+            return
+        free: queue.SimpleQueue[Session] = queue.SimpleQueue()
+        for session in self._sessions:
+            free.put(session)
+
+        def on_free(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+            session = free.get()
+            try:
+                return session.run(batch)
+            finally:
+                free.put(session)
+
+        with ThreadPoolExecutor(self.count, "graph") as threads:
+            yield from threads.map(on_free, batches)
+
+
+class Session:
+    """A graph, open on one device.
+
+    `provider` is the one that runs it (`CUDA` or `CPU`); `why` says why it is not the GPU that was wanted.
+    """
+
+    def __init__(self, graph: Path, *, gpu: Gpu = None, threads: int | None = None) -> None:
+        """Open the graph file. Raises RunError where it is not a graph."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -35,12 +94,12 @@ class Session:
         # A pattern is kept for each shape of the inputs, and nearly every batch has its own.
         options.enable_mem_pattern = False
 
-        self.why = _missing_for_cuda(onnxruntime.get_available_providers())
         said = io.StringIO()  # preload_dlls prints what it cannot load
-        if not self.why:
+        providers: list[Any] = [CPU]
+        if gpu is not None:
             with contextlib.redirect_stdout(said):
                 onnxruntime.preload_dlls()
-        providers = [CPU] if self.why else [CUDA, CPU]
+            providers.insert(0, (CUDA, {"device_id": gpu}))
         try:
             session = onnxruntime.InferenceSession(graph, options, providers=providers)
         except Exception as error:
@@ -48,16 +107,17 @@ class Session:
                 f"the graph {graph} cannot be opened: {error}",
                 hint="remove it, and it is made again",
             ) from error
-        # Where CUDA does not start, onnxruntime goes on without it.
-        if session.get_providers()[0] == CPU and not self.why:
+        runs_on = session.get_providers()[0]
+        self.why = ""
+        if gpu is not None and runs_on != CUDA:
             self.why = " ".join(said.getvalue().split()) or "onnxruntime could not start CUDA"
         self._session = session
-        self.provider = session.get_providers()[0].removesuffix("ExecutionProvider")
-        self.inputs = frozenset(item.name for item in session.get_inputs())
+        self.provider = runs_on.removesuffix("ExecutionProvider")
+        self._inputs = frozenset(item.name for item in session.get_inputs())
 
-    def run(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """The first output for these inputs; those that the graph does not take are left out."""
-        taken = {name: array for name, array in arrays.items() if name in self.inputs}
+        taken = {name: array for name, array in arrays.items() if name in self._inputs}
         return np.asarray(self._session.run(None, taken)[0])
 
 
@@ -68,13 +128,31 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _missing_for_cuda(available: list[str]) -> str:
-    """What keeps CUDA from being tried; empty where nothing does."""
-    if CUDA not in available:
-        return "this onnxruntime is built without CUDA"
-    driver = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        ctypes.CDLL(driver)
-    except OSError:
-        return f"no NVIDIA driver on this machine ({driver})"
-    return ""
+def usable_gpus() -> tuple[list[Gpu], str]:
+    """The GPUs that a graph can run on; where there are none the processor, and why."""
+    import onnxruntime
+
+    count = 0
+    if CUDA not in onnxruntime.get_available_providers():
+        why = "this onnxruntime is built without CUDA"
+    else:
+        name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+        try:
+            count, why = count_gpus(ctypes.CDLL(name))
+        except OSError:
+            why = f"no NVIDIA driver on this machine ({name})"
+    return (list(range(count)), "") if count else ([None], why)
+
+
+def count_gpus(driver: Any) -> tuple[int, str]:
+    """How many GPUs the library of an NVIDIA driver shows this process, and why there are none.
+
+    The driver itself leaves out those that CUDA_VISIBLE_DEVICES does not name.
+    """
+    found = ctypes.c_int(0)
+    status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(found))
+    if status not in (0, NO_DEVICE):
+        return 0, f"the NVIDIA driver does not start: its error {status}"
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    set_ = "" if shown is None else f" (CUDA_VISIBLE_DEVICES is `{shown}`)"
+    return found.value, "" if found.value else f"the NVIDIA driver shows no GPU{set_}"

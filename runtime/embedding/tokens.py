@@ -20,6 +20,7 @@ from synthc.runtime.embedding.passages import Passage, told
 from synthc.runtime.embedding.pipeline import (
     BATCH_TOKENS,
     CHARACTERS_PER_TOKEN,
+    NOT_FINITE,
     inputs_of,
     is_truncated,
     open_graph,
@@ -27,12 +28,15 @@ from synthc.runtime.embedding.pipeline import (
     pack,
     pad,
 )
-from synthc.runtime.embedding.session import Session
+from synthc.runtime.embedding.session import Gpu, Sessions
 from synthc.runtime.errors import RowFailed
 from synthc.runtime.model_cache import Progress
 
 TEXTS = 128
 """Texts at a time: 256 vectors of 384 dimensions for each of them are 50 MB."""
+
+Failed = tuple[str, str]
+"""What RowFailed says of a passage: each row has one of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class TokenEmbedder:
     """Embeds parts of texts with a graph whose pooling is `none`; to be used by one thread at a time.
 
     `truncated` counts the texts so far, once a call of `embed`, that were longer than `max_tokens`;
-    `provider` and `why_provider` say what the graph runs on and why not on something better.
+    `runs_on` and `why_there` say what the graph runs on and why not on something better.
     """
 
     def __init__(
@@ -66,16 +70,18 @@ class TokenEmbedder:
         max_tokens: int | None = None,
         batch_tokens: int | None = None,
         threads: int | None = None,
+        gpus: Sequence[Gpu] | None = None,
     ) -> None:
         """Open a graph. `normalize` gives each part's vector unit length, after its tokens were averaged;
-        `max_tokens` (None: the model's own) counts the special tokens too."""
+        `max_tokens` (None: the model's own) counts the special tokens too; `threads` and `gpus` are as in
+        Sessions."""
         self.dimensions = graph.dimensions
         self.max_tokens = max_tokens or graph.max_tokens
         self.truncated = 0
         self._normalize = normalize
-        self._session = Session(graph.path, threads=threads)
-        self.provider, self.why_provider = self._session.provider, self._session.why
-        self._batch_tokens = batch_tokens or BATCH_TOKENS[self.provider]
+        self._sessions = Sessions(graph.path, gpus=gpus, threads=threads)
+        self.runs_on, self.why_there = self._sessions.told, self._sessions.why
+        self._batch_tokens = batch_tokens or BATCH_TOKENS[self._sessions.provider]
         self._pad_id = graph.pad_id
         self._tokenizer = open_tokenizer(
             graph.tokenizer, self.max_tokens, lowercase=graph.lowercase
@@ -94,16 +100,20 @@ class TokenEmbedder:
         texts = list(wanted)
         tokens = self._tokenise(texts)
         self.truncated += sum(one.cut for one in tokens)
-        made: dict[Passage, list[dict[str, Any]] | str] = {}
+        made: dict[Passage, list[dict[str, Any]] | Failed] = {}
         lengths = np.array([len(one.ids) for one in tokens])
-        for rows in pack(lengths, self._batch_tokens):
-            hidden = self._hidden([tokens[row].ids for row in rows])
+        batches = list(pack(lengths, self._batch_tokens, share=self._sessions.count))
+        inputs = (
+            inputs_of(*pad([tokens[row].ids for row in rows], self._pad_id)) for rows in batches
+        )
+        # Of each batch (rows, tokens of the longest, dimensions).
+        for rows, hidden in zip(batches, self._sessions.run(inputs), strict=True):
             for row, states in zip(rows, hidden, strict=True):
                 vectors = states[tokens[row].places]
                 for passage in wanted[texts[row]]:
                     made[passage] = self._parts(passage, tokens[row], vectors)
         found = (made[passage] for passage in passages)
-        return [RowFailed("spans", one) if isinstance(one, str) else one for one in found]
+        return [RowFailed(*one) if isinstance(one, tuple) else one for one in found]
 
     def _tokenise(self, texts: list[str]) -> list[Tokens]:
         longest = self.max_tokens * CHARACTERS_PER_TOKEN
@@ -117,14 +127,12 @@ class TokenEmbedder:
             for text, encoding in zip(texts, encodings, strict=True)
         ]
 
-    def _hidden(self, ids: list[list[int]]) -> np.ndarray:
-        """The graph's output for one batch: (len(ids), tokens of the longest, dimensions)."""
-        return self._session.run(inputs_of(*pad(ids, self._pad_id)))
-
     def _parts(
         self, passage: Passage, tokens: Tokens, vectors: np.ndarray
-    ) -> list[dict[str, Any]] | str:
-        """The parts of a passage, or why one of its spans has no vector. `vectors`: (tokens, dimensions)."""
+    ) -> list[dict[str, Any]] | Failed:
+        """The parts of a passage, or why one of them has no vector. `vectors`: (tokens, dimensions)."""
+        if not np.isfinite(vectors).all():
+            return NOT_FINITE
         match passage.parts:
             case "tokens":
                 offsets = tokens.offsets
@@ -141,7 +149,7 @@ class TokenEmbedder:
                 ranges = span_ranges(tokens.offsets, offsets)
                 without = np.flatnonzero(ranges[:, 0] >= ranges[:, 1])
                 if without.size:
-                    return self._without(passage, tokens, int(without[0]))
+                    return "spans", self._without(passage, tokens, int(without[0]))
                 vectors = means(vectors, ranges)
         if self._normalize:
             vectors = unit(vectors)

@@ -25,9 +25,16 @@ from synthc.runtime.backends.protocol import Message
 from synthc.runtime.embedding.chat_template import render
 from synthc.runtime.embedding.export import EXPORT_PACKAGES, EXPORTER, Graph
 from synthc.runtime.embedding.model_files import Dense, TextModel
-from synthc.runtime.embedding.pipeline import TextEmbedder, inputs_of, open_tokenizer, pad
+from synthc.runtime.embedding.pipeline import (
+    BATCH_TOKENS,
+    TextEmbedder,
+    inputs_of,
+    open_tokenizer,
+    pack,
+    pad,
+)
 from synthc.runtime.embedding.samples import EDGES, SENTENCES
-from synthc.runtime.embedding.session import Session
+from synthc.runtime.embedding.session import Sessions
 from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import write_json
 
@@ -59,7 +66,7 @@ def export(model: TextModel, folder: Path, *, precision: str = "fp32") -> None:
         do_validation=False,  # the finished graph is compared below, with the original
         local_files_only=True,
     )
-    graph = _in_precision(raw / "model.onnx", precision)
+    graph, how = _in_precision(raw / "model.onnx", precision, model)
     width = AutoConfig.from_pretrained(model.folder, local_files_only=True).hidden_size
     dimensions = append_head(graph, model, width=width)
     _save(graph, folder / "model.onnx")
@@ -72,6 +79,7 @@ def export(model: TextModel, folder: Path, *, precision: str = "fp32") -> None:
         "dense": [[layer.outputs, layer.activation] for layer in model.dense],
         "normalize": model.normalize,
         "precision": precision,
+        **how,
         "dimensions": dimensions,
         "max_tokens": model.max_tokens,
         "position_limit": model.position_limit,
@@ -99,8 +107,13 @@ def export(model: TextModel, folder: Path, *, precision: str = "fp32") -> None:
     write_json(folder / "card.json", card)
 
 
-def _in_precision(path: Path, precision: str) -> onnx.ModelProto:
-    """The exported graph with weights of that precision; its inputs and outputs stay as they are."""
+def _in_precision(
+    path: Path, precision: str, model: TextModel
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """The exported graph with weights of that precision, and what the card says of how.
+
+    Its inputs and outputs stay as they are.
+    """
     match precision:
         case "fp16":
             from onnxruntime.transformers.float16 import (
@@ -112,25 +125,27 @@ def _in_precision(path: Path, precision: str) -> onnx.ModelProto:
             kept = [*DEFAULT_OP_BLOCK_LIST, *KEPT_FP32]
             graph = convert_float_to_float16(str(path), keep_io_types=True, op_block_list=kept)
             OnnxModel(graph).topological_sort()  # the casts it added stand at the end
-            return graph
+            return graph, {}
         case "int8":
-            from onnxruntime.quantization import QuantType, quantize_dynamic
+            from synthc.runtime.embedding.int8 import in_eight_bits
 
-            # Of MiniLM's 48 sentences the least cosine is 0.986 by channel and 0.931 without; the
-            # eighth bit of a weight gains 0.002, and overflows on processors without VNNI. Unsigned
-            # weights take twice the time and gain nothing.
-            rounded = path.with_name("int8.onnx")
-            quantize_dynamic(
-                path,
-                rounded,
-                per_channel=True,
-                reduce_range=True,
-                weight_type=QuantType.QInt8,
-                use_external_data_format=path.with_name("model.onnx_data").exists(),
-            )
-            return onnx.load(rounded)
+            graph, blockwise = in_eight_bits(path, _batches(model))
+            return graph, {"blockwise": blockwise}
         case _:
-            return onnx.load(path)
+            return onnx.load(path), {}
+
+
+def _batches(model: TextModel) -> list[dict[str, np.ndarray]]:
+    """The sample sentences as inputs of the graph, in batches as a run has them."""
+    tokenizer = open_tokenizer(
+        model.folder / "tokenizer.json", model.max_tokens, lowercase=model.lowercase
+    )
+    ids = [item.ids for item in tokenizer.encode_batch_fast(list(SENTENCES))]
+    lengths = np.array([len(row) for row in ids])
+    return [
+        inputs_of(*pad([ids[row] for row in rows], model.pad_id))
+        for rows in pack(lengths, BATCH_TOKENS["CPU"])
+    ]
 
 
 def append_head(model: onnx.ModelProto, text_model: TextModel, *, width: int) -> int:
@@ -352,7 +367,7 @@ def least_cosine(graph: Graph, texts: Sequence[str], vectors: np.ndarray) -> flo
     """The least cosine between the original's vectors and the graph's, alone and in batches."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     if graph.pooling == "none":
-        embed = functools.partial(_token_vectors, graph, Session(graph.path))
+        embed = functools.partial(_token_vectors, graph, Sessions(graph.path))
     else:
         embed = TextEmbedder(graph, batch_tokens=BATCH_TEXTS * graph.max_tokens).embed
     least = 1.0
@@ -364,8 +379,9 @@ def least_cosine(graph: Graph, texts: Sequence[str], vectors: np.ndarray) -> flo
     return least
 
 
-def _token_vectors(graph: Graph, session: Session, texts: Sequence[str]) -> np.ndarray:
+def _token_vectors(graph: Graph, sessions: Sessions, texts: Sequence[str]) -> np.ndarray:
     """The vectors of the tokens of the texts, in one batch: (tokens in all, dimensions)."""
     tokenizer = open_tokenizer(graph.tokenizer, graph.max_tokens, lowercase=graph.lowercase)
     ids, mask = pad([item.ids for item in tokenizer.encode_batch_fast(list(texts))], graph.pad_id)
-    return session.run(inputs_of(ids, mask))[mask == 1]
+    (made,) = sessions.run([inputs_of(ids, mask)])
+    return made[mask == 1]

