@@ -31,7 +31,7 @@ from synthc.runtime.model_cache import (
     write_json,
 )
 
-EXPORTER = 3  # counts the changes to how graphs are made: a graph of another number is made again
+EXPORTER = 4  # counts the changes to how graphs are made: a graph of another number is made again
 EXPORT_PACKAGES = ("onnx", "optimum", "optimum-onnx", "torch", "transformers")
 ROOM = "make room there, or name another folder in the variable SYNTHC_CACHE"
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
