@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -178,19 +177,14 @@ def _sources(path: Path, plan: Plan) -> Mapping[str, str]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The environment, with a `.env` file beside the spec where a variable is not set."""
-    file = folder / ".env"
-    if not file.is_file():
-        return dict(os.environ)
-    from dotenv import dotenv_values
+    """The environment of a spec in a folder. Ends the command where its `.env` file cannot be read."""
+    from synthc.runtime.environment import environment as read
+    from synthc.runtime.errors import RunError
 
     try:
-        found = dotenv_values(file, encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise usage(f"{file} is not text in UTF-8") from None
-    except OSError as error:
-        raise usage(f"{file} cannot be read: {error.strerror}") from None
-    return {name: text for name, text in found.items() if text is not None} | dict(os.environ)
+        return read(folder)
+    except RunError as error:
+        raise usage(error.message, error.hint) from None
 
 
 def _execute(

@@ -72,11 +72,16 @@ class Options:
     pace: Pace = PACE
 
 
+def _nothing() -> None:
+    """What there is to do where there is nothing to do."""
+
+
 @dataclass(slots=True)
 class Report:
     """What a run did so far: it is filled while the run goes on, and complete when it ends.
 
     `skipped` names the tables that were there already, `notes` what a person should know besides.
+    `stop` ends the run as Ctrl-C does, from any thread: it is there as soon as there is something to end.
     """
 
     tables: dict[str, Progress] = field(default_factory=dict)
@@ -85,6 +90,7 @@ class Report:
     exports: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    stop: Callable[[], object] = _nothing
 
     def cost(self, plan_: plan.Plan) -> float | None:
         """US dollars for what was sent, None where no backend has a price."""
@@ -143,6 +149,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -> None:
     started = time.monotonic()
+    itself = asyncio.current_task()
+    assert itself is not None
+    report.stop = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, itself.cancel)
     budget = None
     if options.max_tokens is not None or options.max_usd is not None:
         budget = Budget(max_tokens=options.max_tokens, max_usd=options.max_usd)
