@@ -12,8 +12,11 @@ import numpy as np
 from synthc.runtime.embedding.chat_template import Rendered
 from synthc.runtime.store.records import Vector
 
-Text = str | Rendered
-Compute = Callable[[Sequence[Text]], Awaitable[Sequence[np.ndarray]]]
+Text = str | Rendered | bytes
+"""What is embedded; numbers are bytes."""
+
+Embedded = np.ndarray | Exception
+Compute = Callable[[Sequence[Text]], Awaitable[Sequence[Embedded]]]
 
 
 class Vectors(Protocol):
@@ -48,17 +51,25 @@ class KeptEmbedder:
         self._vectors = vectors
         self.computed = self.from_store = 0
 
-    async def embed(self, texts: Sequence[Text]) -> Sequence[np.ndarray]:
-        """A float32 vector of shape (dimensions,) for each text. Raises what computing them raises."""
+    async def embed(self, texts: Sequence[Text]) -> Sequence[Embedded]:
+        """A float32 vector of shape (dimensions,) for each text, or why it has none, which is not kept.
+
+        Raises what computing them raises.
+        """
         digests = {text: self._digest(text) for text in texts}
         maybe = [digest for digest in digests.values() if self._vectors.seen(digest)]
-        found = dict(await self._vectors.vectors(maybe)) if maybe else {}
+        found: dict[bytes, Embedded] = {}
+        if maybe:
+            found.update(await self._vectors.vectors(maybe))
         self.from_store += len(found)
         missing = [text for text, digest in digests.items() if digest not in found]
         if missing:
             for text, vector in zip(missing, await self._compute(missing), strict=True):
                 digest = digests[text]
                 found[digest] = vector
+                if isinstance(vector, Exception):
+                    continue
+                self.computed += 1
                 self._vectors.vector(
                     Vector(
                         digest=digest,
@@ -67,7 +78,6 @@ class KeptEmbedder:
                         vector=vector,
                     )
                 )
-            self.computed += len(missing)
         return [found[digests[text]] for text in texts]
 
     def _digest(self, text: Text) -> bytes:

@@ -7,21 +7,36 @@ import ctypes
 import io
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
+from synthc.compiler.graphs import Graph, Port
 from synthc.runtime.errors import RunError
 
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 
 
+class Runs(Protocol):
+    """What runs a graph: see Session."""
+
+    provider: str
+    why: str
+
+    def run(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """The output for these inputs."""
+        ...
+
+
 class Session:
     """An open graph.
 
     `provider` is the one that runs (`CUDA` or `CPU`); `why` says why it is not a better one, and is
-    empty where there is none better. `inputs` are the names that the graph takes.
+    empty where there is none better. `inputs` are the names that the graph takes; `ports` says more of
+    them, and of its outputs.
     """
 
     def __init__(self, graph: Path, *, threads: int | None = None) -> None:
@@ -54,11 +69,24 @@ class Session:
         self._session = session
         self.provider = session.get_providers()[0].removesuffix("ExecutionProvider")
         self.inputs = frozenset(item.name for item in session.get_inputs())
+        self.ports = Graph(_ports(session.get_inputs()), _ports(session.get_outputs()))
 
-    def run(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
-        """The first output for these inputs; those that the graph does not take are left out."""
+    def run(self, arrays: dict[str, np.ndarray], output: str | None = None) -> np.ndarray:
+        """An output, the first where none is named; inputs that the graph does not take are left out."""
         taken = {name: array for name, array in arrays.items() if name in self.inputs}
-        return np.asarray(self._session.run(None, taken)[0])
+        return np.asarray(self._session.run([output] if output else None, taken)[0])
+
+
+def _ports(items: Sequence[Any]) -> tuple[Port, ...]:
+    """onnxruntime's inputs or outputs: a size is a number, or the name of one that may be any."""
+    return tuple(
+        Port(
+            item.name,
+            item.type.removeprefix("tensor(").removesuffix(")"),
+            tuple(size if isinstance(size, int) and size > 0 else None for size in item.shape),
+        )
+        for item in items
+    )
 
 
 def usable_cpus() -> int:

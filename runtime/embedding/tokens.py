@@ -27,7 +27,7 @@ from synthc.runtime.embedding.pipeline import (
     pack,
     pad,
 )
-from synthc.runtime.embedding.session import Session
+from synthc.runtime.embedding.session import Runs, Session
 from synthc.runtime.errors import RowFailed
 from synthc.runtime.model_cache import Progress
 
@@ -58,6 +58,9 @@ class TokenEmbedder:
     `provider` and `why_provider` say what the graph runs on and why not on something better.
     """
 
+    digest = None
+    notes = ()
+
     def __init__(
         self,
         graph: Graph,
@@ -66,14 +69,18 @@ class TokenEmbedder:
         max_tokens: int | None = None,
         batch_tokens: int | None = None,
         threads: int | None = None,
+        session: Runs | None = None,
     ) -> None:
-        """Open a graph. `normalize` gives each part's vector unit length, after its tokens were averaged;
-        `max_tokens` (None: the model's own) counts the special tokens too."""
+        """Open a graph, unless it is open as `session`.
+
+        `normalize` gives each part's vector unit length, after its tokens were averaged;
+        `max_tokens` (None: the model's own) counts the special tokens too.
+        """
         self.dimensions = graph.dimensions
         self.max_tokens = max_tokens or graph.max_tokens
         self.truncated = 0
         self._normalize = normalize
-        self._session = Session(graph.path, threads=threads)
+        self._session = session or Session(graph.path, threads=threads)
         self.provider, self.why_provider = self._session.provider, self._session.why
         self._batch_tokens = batch_tokens or BATCH_TOKENS[self.provider]
         self._pad_id = graph.pad_id
