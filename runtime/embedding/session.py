@@ -78,12 +78,16 @@ class Session:
 
 
 def _ports(items: Sequence[Any]) -> tuple[Port, ...]:
-    """onnxruntime's inputs or outputs: a size is a number, or the name of one that may be any."""
+    """onnxruntime's inputs or outputs: a size is a number, or the name of one that may be any.
+
+    A shape that is not known is empty there.
+    """
     return tuple(
         Port(
             item.name,
             item.type.removeprefix("tensor(").removesuffix(")"),
-            tuple(size if isinstance(size, int) and size > 0 else None for size in item.shape),
+            tuple(size if isinstance(size, int) and size > 0 else None for size in item.shape)
+            or None,
         )
         for item in items
     )

@@ -102,9 +102,8 @@ class StaticEmbedder:
         if self.unknown:
             found.append(f"{self.unknown} of {self.tokens} words were not in the table")
         if self.repeated:
-            found.append(
-                f"{self.repeated} words of its file were there before: the first ones count"
-            )
+            lines = "1 line repeats" if self.repeated == 1 else f"{self.repeated} lines repeat"
+            found.append(f"{lines} a word of its file: the first one counts")
         return found
 
     def embed(self, texts: Sequence[str]) -> list[np.ndarray | RowFailed]:

@@ -122,7 +122,9 @@ def _read(path: Path, number: int, fields: list[bytes], dimensions: int) -> tupl
             hint=f"convert it, if it is in Latin-1: `iconv -f LATIN1 -t UTF-8 {path.name}`",
         ) from None
     try:
-        vector = np.array([float(field) for field in fields[len(named) :]], np.float32)
+        numbers = [float(field) for field in fields[len(named) :]]
+        with np.errstate(over="ignore"):  # what is too large is not finite then
+            vector = np.array(numbers, np.float32)
     except ValueError:
         vector = None
     too_many = len(named) > 1 and _is_number(named[-1])
@@ -145,7 +147,8 @@ def _malformed(word: str, fields: list[bytes], dimensions: int) -> str:
     if wrong is not None and numbers >= dimensions:
         return f"`{wrong.decode(errors='replace')[:_SHOWN]}` is no number"
     first = fields[0].decode(errors="replace")[:_SHOWN]
-    return f"`{first}` has {numbers} numbers, and there must be {dimensions or 'some'}"
+    has = "1 number" if numbers == 1 else f"{numbers} numbers"
+    return f"`{first}` has {has}, and there must be {dimensions or 'some'}"
 
 
 def _is_number(field: bytes) -> bool:
