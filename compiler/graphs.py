@@ -99,8 +99,8 @@ def alone(path: Path) -> Misfit | None:
     """What is said of one .onnx file where texts are embedded; None where it is none."""
     if path.suffix != ".onnx" or not path.is_file():
         return None
-    advice = '`input = "vector"` embeds numbers; for texts name a folder with tokenizer.json too'
-    return Misfit("model", "is a graph alone, and a text needs a tokenizer", advice)
+    advice = '`input = "vector"` embeds numbers; for texts name a folder with tokenizer.json'
+    return Misfit("model", "is one file, and a text needs a tokenizer too", advice)
 
 
 def fit_numbers(embedder: plan.Embedder, graph: Graph) -> Fit | Misfit:

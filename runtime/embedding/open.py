@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from synthc.compiler import plan
-from synthc.compiler.graphs import made_elsewhere
+from synthc.compiler import graphs, plan
 from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import Progress, cache_folder
 from synthc.runtime.models import fetch
@@ -46,9 +45,9 @@ def open_local(
 
     Raises RunError: it cannot be had, or does not fit what the plan says of it.
     """
-    if spec.input == "vector":
-        from synthc.runtime.embedding.numbers import open_numbers
+    from synthc.runtime.embedding.numbers import misfit, open_numbers
 
+    if spec.input == "vector":
         return open_numbers(spec, reference, base=base, progress=progress)
     from synthc.runtime.embedding.static import is_table, open_table
 
@@ -69,7 +68,9 @@ def open_local(
     }
     if spec.layer == "input" or is_table(path):
         return open_table(reference, path, **settings, **of_texts)
-    if made_elsewhere(path):
+    if why := graphs.alone(path):
+        raise misfit(reference, why)
+    if graphs.made_elsewhere(path):
         from synthc.runtime.embedding.elsewhere import open_elsewhere
 
         return open_elsewhere(spec, reference, path)

@@ -472,10 +472,15 @@ def test_a_folder_with_several_graphs_or_none(tmp_path: Path) -> None:
 def test_a_graph_alone_embeds_no_text(there: Path) -> None:
     text = 'embedder e { model = "coder.onnx"  dimensions = 16 }\n'
     text += "table t = sql \"SELECT 'a' AS x\" |> embed(x)"
+    (there / "coder.onnx").rename(there / "later.onnx")
+    plan = compiled(text, there)
+    (there / "later.onnx").rename(there / "coder.onnx")
     (problem,) = compile_text(text, "x.synth", there).problems
-    told = "the graph `coder.onnx` is a graph alone, and a text needs a tokenizer"
+    told = "the graph `coder.onnx` is one file, and a text needs a tokenizer too"
     assert problem.message() == told
-    assert 'input = "vector"' in (problem.help() or "")
+    with pytest.raises(RunError) as raised:
+        made(plan, there, "")
+    assert (raised.value.message, raised.value.hint) == (told, problem.help())
 
 
 def test_it_runs_simulated(there: Path) -> None:
