@@ -86,3 +86,17 @@ def open_local(
     from synthc.runtime.embedding.pipeline import open_embedder
 
     return open_embedder(reference, base=base, **settings, **of_texts)
+
+
+def require_exportable(reference: str, path: Path) -> None:
+    """Raise RunError where a model, fetched to `path`, is used as it is: a table, or a graph already."""
+    from synthc.runtime.embedding.static import is_table
+
+    what = "a table of vectors" if is_table(path) else ""
+    if path.suffix == ".onnx" or graphs.made_elsewhere(path):
+        what = "a graph already"
+    if what:
+        raise RunError(
+            f"`{reference}` is {what}, which is used as it is",
+            hint="there is nothing to export: name it as an embedder's `model`",
+        )

@@ -93,8 +93,8 @@ def _lines(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     found = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            fields = line.rstrip(b" \t\r\n").replace(b"\t", b" ").split(b" ")
-            if fields == [b""]:
+            fields = line.split()
+            if not fields:
                 continue
             if number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
                 announced, dimensions = int(fields[0]), int(fields[1])
@@ -128,8 +128,8 @@ def _read(path: Path, number: int, fields: list[bytes], dimensions: int) -> tupl
     except ValueError:
         vector = None
     too_many = len(named) > 1 and _is_number(named[-1])
-    if vector is None or not word or too_many or not 0 < dimensions == len(vector):
-        why = _malformed(word, fields, dimensions)
+    if vector is None or too_many or not 0 < dimensions == len(vector):
+        why = _malformed(fields, dimensions)
         raise RunError(f"{path}, line {number}: {why}", hint=_FORM)
     if not np.isfinite(vector).all():
         raise RunError(
@@ -138,10 +138,8 @@ def _read(path: Path, number: int, fields: list[bytes], dimensions: int) -> tupl
     return word, vector
 
 
-def _malformed(word: str, fields: list[bytes], dimensions: int) -> str:
+def _malformed(fields: list[bytes], dimensions: int) -> str:
     """What is wrong with a line."""
-    if not word:
-        return "there is no word"
     numbers = len(fields) - 1
     wrong = next((f for f in fields[max(1, len(fields) - dimensions) :] if not _is_number(f)), None)
     if wrong is not None and numbers >= dimensions:

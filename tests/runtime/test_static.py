@@ -296,6 +296,7 @@ WORDS = "mango 1 0 2\npear 3 4 0\n, 0 0 1\nnew york 5 5 5\n"
         "4 3\n" + WORDS,
         WORDS.replace(" 1 0 2", "\t1\t0\t2"),
         WORDS.replace("\n", " \r\n"),
+        WORDS.replace(" ", "   "),
         WORDS + "\n\n",
     ],
 )
@@ -334,7 +335,7 @@ def test_of_a_word_that_comes_again_the_first_counts(tmp_path: Path) -> None:
         ("a 1 2\nb 1\n", ", line 2: `b` has 1 number, and there must be 2"),
         ("a 1 2\nb 1 2 3\n", ", line 2: `b` has 3 numbers, and there must be 2"),
         ("a 1 2\nb 1 two\n", ", line 2: `two` is no number"),
-        ("a 1 2\n 1 2\n", ", line 2: there is no word"),
+        ("a 1 2\n 1 2\n", ", line 2: `1` has 1 number, and there must be 2"),
         ("a 1 2\nb nan 2\n", ", line 2: a number of `b` is not finite"),
         ("a 1 2\nb 1 1e60\n", ", line 2: a number of `b` is not finite"),
         ("3 2\na 1 2\nb 1 2\n", ", line 1: it says that 3 words follow, and there are 2"),
