@@ -193,15 +193,6 @@ def open_table(
             hint="leave `precision` out",
         )
     table = _read(path, cache or cache_folder(), progress)
-    tokens = table.tokenizer.get_vocab_size()
-    rows = len(table.vectors if table.row_of is None else table.row_of)
-    if rows < tokens and not is_text(
-        path
-    ):  # there the token that is unknown is the one without a row
-        raise RunError(
-            f"`{reference}` has {rows} vectors for the {tokens} tokens of its tokenizer",
-            hint="fetch the model again",
-        )
     require_dimensions(reference, table.vectors.shape[1], dimensions, truncate=truncate)
     if max_tokens:
         longest = max_tokens * CHARACTERS_PER_TOKEN
@@ -250,12 +241,13 @@ def _of_model2vec(folder: Path) -> Table:
     longest = None
     if most:
         longest = most * int(np.median([len(token) for token in tokenizer.get_vocab()]))
+    row_of = found["mapping"].load() if "mapping" in found else None
     return Table(
-        vectors=_table(found["embeddings"]),
+        vectors=_table(found["embeddings"], tokenizer, row_of),
         tokenizer=tokenizer,
         unknown=_unknown(tokenizer),
         normalize=bool(config.get("normalize")),
-        row_of=found["mapping"].load() if "mapping" in found else None,
+        row_of=row_of,
         weights=found["weights"].load() if "weights" in found else None,
         max_tokens=most,
         max_characters=longest,
@@ -276,7 +268,7 @@ def _of_sentence_transformers(folder: Path, weights: Path) -> Table:
     tokenizer, most = _tokenizer(weights)
     prompts = read_json(folder / "config_sentence_transformers.json")
     return Table(
-        vectors=_table(found["embedding.weight"]),
+        vectors=_table(found["embedding.weight"], tokenizer),
         tokenizer=tokenizer,
         unknown=_unknown(tokenizer),
         has_unknown=True,
@@ -302,7 +294,7 @@ def _of_text_model(folder: Path) -> Table:
     )
     tokenizer.no_truncation()
     return Table(
-        vectors=_table(found[min(names, key=len)]),
+        vectors=_table(found[min(names, key=len)], tokenizer),
         tokenizer=tokenizer,
         unknown=_unknown(tokenizer),
         normalize=model.normalize,
@@ -314,11 +306,22 @@ def _of_text_model(folder: Path) -> Table:
     )
 
 
-def _table(tensor: Tensor) -> np.ndarray:
+def _table(tensor: Tensor, tokenizer: Tokenizer, row_of: np.ndarray | None = None) -> np.ndarray:
+    """The vectors of a table, (rows, dimensions), which has a row for every token of its tokenizer."""
     if len(tensor.shape) != 2:
         raise RunError(
             f"`{tensor.name}` in {tensor.path} is no table: its shape is {list(tensor.shape)}",
             hint=_NEEDED,
+        )
+    last = max(tokenizer.get_vocab().values(), default=-1)
+    rows = tensor.shape[0]
+    short = rows <= last
+    if row_of is not None:
+        short = len(row_of) <= last or row_of.max(initial=0) >= rows
+    if short:
+        raise RunError(
+            f"{tensor.path} has {rows} vectors for the {last + 1} tokens of its tokenizer",
+            hint="fetch the model again",
         )
     return tensor.load()
 

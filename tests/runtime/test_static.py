@@ -189,8 +189,12 @@ def test_settings_that_are_not_for_tables(
 
 def test_a_table_that_is_too_small_for_its_tokenizer_is_refused(tmp_path: Path) -> None:
     folder = write_table(tmp_path / "small", minilms(), {}, embeddings=drawn(10))
-    with pytest.raises(RunError, match="`small` has 10 vectors for the 30522 tokens"):
+    with pytest.raises(RunError, match="has 10 vectors for the 30522 tokens of its tokenizer"):
         opened(folder)
+    for name, row_of in (("long", np.full(30522, 10)), ("few", np.zeros(30521, np.int64))):
+        folder = write_table(tmp_path / name, minilms(), {}, embeddings=drawn(10), mapping=row_of)
+        with pytest.raises(RunError, match="has 10 vectors for the 30522 tokens"):
+            opened(folder)
 
 
 def test_weights_that_are_cut_off_are_refused(tmp_path: Path) -> None:
@@ -258,7 +262,9 @@ def test_the_layer_input_is_the_table_of_a_model(tmp_path: Path) -> None:
     report = made(spec + 'table t = read("x.jsonl") |> embed(text)', tmp_path, "")
     folder = fetch(MINILM, base=Path())
     table = load_file(folder / "model.safetensors")["embeddings.word_embeddings.weight"]
-    ids = minilms().encode("Mangoes and pears.", add_special_tokens=False).ids
+    tokenizer = minilms()
+    tokenizer.no_padding()
+    ids = tokenizer.encode("Mangoes and pears.", add_special_tokens=False).ids
     mean = table[ids].mean(axis=0)
     (found,) = column(tmp_path, "SELECT embedding FROM t")
     assert np.abs(np.array(found) - mean / np.linalg.norm(mean)).max() < 1e-6
