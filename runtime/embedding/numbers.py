@@ -7,7 +7,6 @@ numbers ──lengths, batches──▶ arrays in the graph's type and shape ─
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,12 +30,9 @@ _TYPES = {"float": np.float32, "double": np.float64, "float16": np.float16}
 def packed(value: Any) -> bytes:
     """The numbers of a column's value, as float64 in bytes.
 
-    Raises RowFailed where one of them is null, not a number or not finite.
+    Raises RowFailed where one of them is null or not finite.
     """
-    try:
-        array = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        array = np.array([math.nan if one is None else one for one in value], np.float64)
+    array = np.asarray(value, np.float64)  # a null is NaN then
     wrong = np.flatnonzero(~np.isfinite(array))
     if wrong.size:
         at = int(wrong[0])
