@@ -52,8 +52,11 @@ def _path(embedder: plan.Embedder, base: Path) -> Path | None:
     plain = _PIN.sub("", embedder.model)
     if plain.startswith(("hf:", "pypi:")) or not plain.strip():
         return None
-    path = base / Path(plain).expanduser()
-    return path if path.exists() else None
+    try:
+        path = base / Path(plain).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError):  # too long a name, or the home of somebody who is not there
+        return None
 
 
 def _fit(embedder: plan.Embedder, path: Path) -> graphs.Fit | graphs.Misfit | None:

@@ -446,6 +446,12 @@ def test_a_file_that_is_no_graph(tmp_path: Path, content: bytes) -> None:
     assert raised.value.message == problem.message()
 
 
+@pytest.mark.parametrize("model", ["x" * 5000, "~nobody-of-that-name/x.onnx", "nul\\u0000.onnx"])
+def test_a_name_that_no_file_can_have_is_no_fault(tmp_path: Path, model: str) -> None:
+    lines(tmp_path, "x.jsonl", [{"n": 1, "pixels": [1.0]}])
+    assert compile_text(spec(model), "x.synth", tmp_path).problems == ()
+
+
 def test_a_graph_that_is_cut_off(coder: Coder, there: Path) -> None:
     whole = (there / "coder.onnx").read_bytes()
     for size in (len(whole) // 2, len(whole) - 1):
