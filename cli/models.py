@@ -82,9 +82,11 @@ def export(
     """Make the ONNX graph of a text model, checked against the original."""
     from synthc.runtime import models
     from synthc.runtime.embedding.export import graph_for
+    from synthc.runtime.embedding.open import require_exportable
 
     with _told() as progress:
         folder = models.fetch(name, base=Path.cwd(), progress=progress)
+        require_exportable(name, folder)
         graph = graph_for(
             folder,
             pooling=pooling,

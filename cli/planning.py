@@ -238,6 +238,8 @@ def _manner(op: plan.Ask) -> str:
 
 def _numbers(step: Step, before: Range) -> str:
     """What a step comes to; rows only where there are other ones behind it."""
+    from synthc.compiler import plan
+
     parts: list[str] = []
     calls = step.calls
     if calls and _is_ask(step.op):
@@ -250,7 +252,8 @@ def _numbers(step: Step, before: Range) -> str:
                 f"{calls.output_tokens:,} out",
             ]
     elif calls:
-        parts = [_range(calls.sent, "text")]
+        takes = step.op.input if isinstance(step.op, plan.Embed) else "text"
+        parts = [_range(calls.sent, "text" if takes == "text" else "vector")]
     if step.rows is not None and step.rows != before:
         parts.append(f"leaves {_range(step.rows, 'row')}")
     return ", ".join(parts)

@@ -110,7 +110,8 @@ class Embedder(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `prompt` stands before each text; `prompt_name` is one of the model's own. `truncate` keeps the
     first `dimensions` of a model that has more. `input_name` and `output_name` are those of a graph
-    that has several. What is None is as the model's files say.
+    that has several. The `layer` `input` is the table of the vectors that tokens have before any other
+    layer saw them. What is None is as the model's files say.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Embedder(Struct, frozen=True, kw_only=True, omit_defaults=True):
     url: Setting | None = None
     api_key: Setting | None = None
     pooling: str | None = None
+    layer: str | None = None
     normalize: bool | None = None
     max_tokens: int | None = None
     precision: str = "fp32"

@@ -25,8 +25,7 @@ from synthc.runtime.ops import every
 if TYPE_CHECKING:
     from synthc.runtime.backends.budget import Budget
     from synthc.runtime.embedding.kept import KeptEmbedder
-    from synthc.runtime.embedding.pipeline import TextEmbedder
-    from synthc.runtime.embedding.tokens import TokenEmbedder
+    from synthc.runtime.embedding.open import LocalEmbedder
     from synthc.runtime.store.journal import Journal
 
 
@@ -68,7 +67,7 @@ class LazyModels:
         self._embedders = {embedder.name: embedder for embedder in plan_.embedders}
         self._longest = max((b.sampling.max_tokens or 0 for b in plan_.backends), default=0)
         self._opening: dict[str, asyncio.Future[Any]] = {}
-        self._used: dict[str, tuple[TextEmbedder | TokenEmbedder, KeptEmbedder | None]] = {}
+        self._used: dict[str, tuple[LocalEmbedder, KeptEmbedder | None]] = {}
         self._written: dict[str, Callable[[Any], Any]] = {}
         self._threads: list[ThreadPoolExecutor] = []
         self._stack = AsyncExitStack()
@@ -109,7 +108,8 @@ class LazyModels:
         if url is None:
             how = (spec.pooling, spec.normalize, spec.max_tokens, spec.precision)
             first = spec.dimensions if spec.truncate else None
-            return repr((model, *how, spec.prompt, spec.prompt_name, first))
+            takes = (spec.input, spec.input_name, spec.output_name, spec.layer)
+            return repr((model, *how, spec.prompt, spec.prompt_name, first, takes))
         return repr((_at(model, url), "remote", spec.prompt))
 
     def _add_backend(self, spec: plan.Backend, seed: int) -> None:
@@ -201,7 +201,10 @@ class LazyModels:
             )
         opening = functools.partial(self._open_embedder, op.embedder, journal)
         batcher = await self._once(f"embed {op.embedder}", opening)
-        written = self._written.get(op.embedder)
+        if op.input == "vector":
+            from synthc.runtime.embedding.numbers import packed as written
+        else:
+            written = self._written.get(op.embedder)
         if op.chat or op.system:
             written = _as_lines if self._stand_in else written
         elif written is None:
@@ -242,44 +245,31 @@ class LazyModels:
             )
             return Batcher((await self._stack.enter_async_context(opening)).embed)
         from synthc.runtime.embedding.kept import KeptEmbedder
-        from synthc.runtime.embedding.pipeline import TextEmbedder, open_embedder
-        from synthc.runtime.embedding.tokens import TEXTS, open_token_embedder
+        from synthc.runtime.embedding.open import open_local
+        from synthc.runtime.embedding.pipeline import TextEmbedder
+        from synthc.runtime.embedding.tokens import TEXTS, TokenEmbedder
 
         thread = ThreadPoolExecutor(1, f"embed-{name}")
         self._threads.append(thread)
         loop = asyncio.get_running_loop()
-        by_token = spec.pooling == "none"
-        of_texts = functools.partial(
-            open_embedder,
-            pooling=spec.pooling,
-            prompt=spec.prompt,
-            prompt_name=spec.prompt_name,
-            truncate=spec.truncate,
-        )
         opening = functools.partial(
-            open_token_embedder if by_token else of_texts,
-            self._model_of(spec),
-            base=self._base,
-            dimensions=spec.dimensions,
-            normalize=spec.normalize,
-            max_tokens=spec.max_tokens,
-            precision=spec.precision,
-            progress=self._progress,
+            open_local, spec, self._model_of(spec), base=self._base, progress=self._progress
         )
         embedder = await loop.run_in_executor(thread, opening)
 
         async def compute(texts: Sequence[Any]) -> Sequence[Any]:
             return list(await loop.run_in_executor(thread, embedder.embed, texts))
 
-        if not isinstance(embedder, TextEmbedder):
+        # Others are on their way meanwhile: the next batch is there when one is done.
+        items = TEXTS if isinstance(embedder, TokenEmbedder) else WINDOW // 2
+        if embedder.digest is None:
             self._used[name] = embedder, None
-            return Batcher(compute, max_items=TEXTS)
-        if embedder.has_template:
+            return Batcher(compute, max_items=items)
+        if isinstance(embedder, TextEmbedder) and embedder.has_template:
             self._written[name] = embedder.written
         kept = KeptEmbedder(name, f"{embedder.digest} {self.names[name]}", compute, journal)
         self._used[name] = embedder, kept
-        # Others are on their way meanwhile: the next batch is there when one is done.
-        return Batcher(kept.embed, max_items=WINDOW // 2)
+        return Batcher(kept.embed, max_items=items)
 
     def _progress(self, done: int, total: int | None, what: str) -> None:
         share = f" of {total / 1e6:.0f}" if total else ""
@@ -292,17 +282,34 @@ class LazyModels:
             why = f" ({embedder.why_there})" if embedder.why_there else ""
             texts = before = ""
             if kept:
-                texts = "1 text " if kept.computed == 1 else f"{kept.computed} texts "
+                texts = _counted(kept.computed, _ITEMS[self._embedders[name].input]) + " "
                 before = f", {kept.from_store} were there already" if kept.from_store else ""
             found.append(f"{name}: {texts}embedded on {embedder.runs_on}{why}{before}")
+            found += [f"{name}: {said}" for said in embedder.notes]
             if embedder.truncated:
-                texts = "1 text" if embedder.truncated == 1 else f"{embedder.truncated} texts"
+                texts = _counted(embedder.truncated, "text")
                 found.append(f"{name}: {texts} cut at {embedder.max_tokens} tokens")
         return found
 
 
 def _as_lines(turns: Sequence[Message]) -> str:
     return "\n".join(f"{turn.role}: {turn.content}" for turn in turns)
+
+
+_ITEMS: Mapping[plan.Input, str] = {
+    "text": "text",
+    "image": "image",
+    "audio": "recording",
+    "vector": "list of numbers",
+}
+"""What an embedder embeds, as a note counts it."""
+
+
+def _counted(count: int, what: str) -> str:
+    if count == 1:
+        return f"1 {what}"
+    first, *rest = what.split(" ")
+    return " ".join([str(count), f"{first}s", *rest])
 
 
 def _kind(spec: plan.Backend | plan.Embedder) -> str:

@@ -151,7 +151,8 @@ async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -
     started = time.monotonic()
     itself = asyncio.current_task()
     assert itself is not None
-    report.stop = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, itself.cancel)
+    loop = asyncio.get_running_loop()
+    report.stop = lambda: loop.call_soon_threadsafe(itself.cancel)
     budget = None
     if options.max_tokens is not None or options.max_usd is not None:
         budget = Budget(max_tokens=options.max_tokens, max_usd=options.max_usd)

@@ -241,6 +241,19 @@ def test_topics_are_guessed_from_neighbours_that_say_something_else(
     assert share > 0.8  # by chance it would be 0.2
 
 
+def test_measured_flowers_are_near_those_of_their_species(folder: Path, synthc: Synthc) -> None:
+    flowers = ran(synthc, "iris.synth")["tables"]["flowers"]
+    assert (flowers["rows_in"], flowers["kept"], flowers["dropped"]) == (150, 148, 2)
+    dropped = rows(
+        folder / "iris.duckdb",
+        "SELECT row_key FROM synth.rows WHERE table_name = 'flowers' AND status = 'dropped'",
+    )
+    assert ("143",) in dropped  # it has the measures of 102
+    shares = dict(rows(folder / "iris.duckdb", "SELECT species, share FROM agreement"))
+    assert set(shares) == {"setosa", "versicolor", "virginica"}
+    assert min(shares.values()) > 0.7  # by chance it would be a third
+
+
 # With the real model
 
 

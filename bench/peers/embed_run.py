@@ -1,7 +1,7 @@
 """Texts embedded by another tool: reads `text` of JSON lines, writes the vectors as a .npy file.
 
-Run in an environment of its own, as `embed_run.py sentence-transformers|fastembed --model FOLDER
---texts FILE --out FILE`; prints one JSON document.
+Run in an environment of its own, as `embed_run.py sentence-transformers|fastembed|model2vec
+--model FOLDER --texts FILE --out FILE`; prints one JSON document.
 """
 
 from __future__ import annotations
@@ -41,7 +41,18 @@ def with_fastembed(folder: Path, texts: Sequence[str], batch: int) -> np.ndarray
     return np.stack(list(model.embed(texts, batch_size=batch)))
 
 
-TOOLS = {"sentence-transformers": with_sentence_transformers, "fastembed": with_fastembed}
+def with_model2vec(folder: Path, texts: Sequence[str], batch: int) -> np.ndarray:
+    """A table of token vectors, and no graph; above 10,000 texts it uses all cores by itself."""
+    from model2vec import StaticModel
+
+    return StaticModel.from_pretrained(folder).encode(list(texts), batch_size=batch)
+
+
+TOOLS = {
+    "sentence-transformers": with_sentence_transformers,
+    "fastembed": with_fastembed,
+    "model2vec": with_model2vec,
+}
 
 
 def main() -> None:

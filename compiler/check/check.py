@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from synthc.compiler import ast, typed, types
-from synthc.compiler.check import settings, tables, task_scope, tests
+from synthc.compiler.check import graphs, settings, tables, task_scope, tests
 from synthc.compiler.check.arguments import check_alias
 from synthc.compiler.check.expand import expand
 from synthc.compiler.check.files import Reader
@@ -95,6 +95,7 @@ def _check(
     embedders = {
         name: settings.embedder(node, report) for name, node in by_kind["embedder"].items()
     }
+    fits = graphs.check_graphs(by_kind["embedder"], embedders, base, report)
     binder = Binder()
     binder.read_ahead(*_sql(spec))
     sets = {n: check_mutations(node, report) for n, node in by_kind["mutations"].items()}
@@ -104,7 +105,7 @@ def _check(
     checked_tables: dict[str, typed.Table | None] = dict.fromkeys(by_kind["table"])
     # In SQL names are the same whatever their case.
     folded = {name.lower(): name for name in by_kind["table"]}
-    around = Known(known, embedders, checked_tasks, checked_tables, folded)
+    around = Known(known, embedders, fits, checked_tasks, checked_tables, folded)
     in_order: list[typed.Table] = []
     for node in _in_order(by_kind["table"], folded, binder, report):
         table = tables.check_table(node, around, binder, report)

@@ -14,6 +14,7 @@ from synthc.compiler.check.sql_problems import Surroundings
 from synthc.compiler.check.values import IMAGES, assignable, described
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem
+from synthc.compiler.graphs import Fit
 from synthc.compiler.parse.words import FORMS
 from synthc.compiler.span import Span
 from synthc.compiler.types import Type
@@ -25,12 +26,14 @@ Report = Callable[[Problem], None]
 class Known:
     """What a table may refer to: everything that was declared and checked before it.
 
-    What did not hold stands as None, so that nothing is reported because of it. `folded` are the
-    tables' names by those in lower case, as SQL takes them.
+    What did not hold stands as None, so that nothing is reported because of it. `fits` says how embedders
+    use their graphs, where these are known; `folded` are the tables' names by those in lower case, as
+    SQL takes them.
     """
 
     outside: task_scope.Known
     embedders: Mapping[str, plan.Embedder | None]
+    fits: Mapping[str, Fit]
     tasks: Mapping[str, typed.Task | None]
     tables: Mapping[str, typed.Table | None]
     folded: Mapping[str, str]

@@ -144,6 +144,7 @@ EMBEDDER: Mapping[str, tuple[str, Reader]] = {
         'one of "mean", "cls", "last", "max", "none"',
         _one_of("mean", "cls", "last", "max", "none"),
     ),
+    "layer": ('one of "input", "last"', _one_of("input", "last")),
     "normalize": ("true or false", _truth),
     "max_tokens": ("a whole number from 1", _number(1, _MANY, whole=True)),
     "precision": ('one of "fp32", "fp16", "int8"', _one_of("fp32", "fp16", "int8")),
@@ -153,10 +154,11 @@ EMBEDDER: Mapping[str, tuple[str, Reader]] = {
     "url": (_URL, _address),
     "api_key": (_MODEL, _setting),
 }
-_OF_TEXTS = ("max_tokens", "prompt", "prompt_name")
+_OF_TEXTS = ("max_tokens", "prompt", "prompt_name", "layer")
+_OF_GRAPHS = ("precision", "input_name", "output_name")
 _OF_WHOLE_TEXTS = ("prompt", "prompt_name", "truncate")
 _LOCAL = ("pooling", "normalize", "max_tokens", "precision", "prompt_name", "truncate")
-_LOCAL += ("input", "input_name", "output_name")
+_LOCAL += ("input", "input_name", "output_name", "layer")
 
 _PRICE: Mapping[str, tuple[str, Reader]] = {
     "input_usd_per_mtok": ("a number of dollars from 0", _number(0, _MANY)),
@@ -240,18 +242,27 @@ def embedder(node: ast.Embedder, report: Report) -> plan.Embedder | None:
             "where every token has its vector (`pooling`)",
         ),
         (takes != "text", _OF_TEXTS, f'where no text is embedded (`input = "{takes}"`)'),
+        (
+            values.get("layer") == "input",
+            _OF_GRAPHS,
+            'where no graph is run (`layer = "input"`)',
+        ),
         (takes == "vector", ("pooling", "precision"), 'where it is numbers (`input = "vector"`)'),
     )
     for given, names, where in exclusive:
         if given and not _left_out(node.settings, names, where, report):
             return None
+    known = None
     if takes in ("image", "audio") and values.get("pooling") in ("none", "last"):
+        known = f'"mean", "cls" or "max" where the input is "{takes}"'
+    elif values.get("layer") == "input" and values.get("pooling", "mean") != "mean":
+        known = '"mean" where the vectors are those of a table (`layer = "input"`)'
+    if known:
         value = next(s.value for s in node.settings if s.name.text == "pooling")
         assert not isinstance(value, tuple)
-        wanted = f'"mean", "cls" or "max" where the input is "{takes}"'
         report(
             problems.BadValue(
-                span=value.span, what="`pooling`", wanted=wanted, found=described(value)
+                span=value.span, what="`pooling`", wanted=known, found=described(value)
             )
         )
         return None
@@ -388,6 +399,8 @@ _ELSEWHERE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "precision": ("dtype", "torch_dtype", "quantization", "quantize"),
         "prompt": ("prefix", "instruction", "query_prompt"),
         "truncate": ("truncate_dim", "matryoshka"),
+        "input_name": ("inputs",),
+        "output_name": ("outputs", "output"),
     },
     "price": {
         "input_usd_per_mtok": ("input", "prompt", "in"),

@@ -219,6 +219,7 @@ def _embed(scope: Scope, node: ast.Step) -> typed.Embed | None:
         return None
     found = types.required(scope.type_of(path))
     whole = embedder.input == "text" and embedder.url is None and embedder.pooling != "none"
+    whole = whole and embedder.layer != "input"
     chat = whole and not which and not _takes("text", found)
     if not (_takes(embedder.input, found) or (chat and assignable(found, types.Chat()))):
         expected = (
@@ -235,6 +236,18 @@ def _embed(scope: Scope, node: ast.Step) -> typed.Embed | None:
                 expected=expected,
                 found=types.name(found),
                 advice=advice,
+            )
+        )
+        return None
+    fit = scope.known.fits.get(name)
+    if fit and fit.numbers and isinstance(found, types.Vector) and found.size != fit.numbers:
+        scope.report(
+            problems.WrongType(
+                span=value.span,
+                what="what is embedded",
+                expected=types.name(types.Vector(fit.numbers)),
+                found=types.name(found),
+                advice=f"the graph of `{name}` takes {fit.numbers} numbers as `{fit.input.name}`",
             )
         )
         return None
@@ -293,6 +306,8 @@ def _system(scope: Scope, value: ast.Value, embedder: plan.Embedder) -> typed.Pa
         wanted = "left out where a server embeds (`url`)"
     elif embedder.pooling == "none":
         wanted = "left out where every token has its vector (`pooling`)"
+    elif embedder.layer == "input":
+        wanted = 'left out where no model is run (`layer = "input"`)'
     elif isinstance(value, ast.Path):
         path = scope.path(value)
         found = types.required(scope.type_of(path)) if path else types.Text()

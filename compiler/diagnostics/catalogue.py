@@ -1476,6 +1476,28 @@ class NoNamespace(Problem, frozen=True):
 # Warnings
 
 
+class GraphDoesNotFit(Problem, frozen=True):
+    """A graph of one's own that an embedder cannot use as it says.
+
+    What: an ONNX graph has inputs and outputs with names, types and shapes, and one of them does not fit
+    what the embedder says.
+    Why: a run would fail at the first row.
+    Example: `output_name = "code"`, where the graph has an output `latent`.
+    Fix: choose among the names that are listed, or export the graph with a vector for each row.
+    """
+
+    code = "S0607"
+    path: str
+    reason: str
+    advice: str | None = None
+
+    def message(self) -> str:
+        return f"the graph `{self.path}` {self.reason}"
+
+    def help(self) -> str | None:
+        return self.advice
+
+
 class Unused(Problem, frozen=True):
     """Something that is declared and never used.
 

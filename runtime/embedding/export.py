@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from synthc.runtime.embedding.chat_template import ChatTemplate
 from synthc.runtime.embedding.model_files import NEEDED, read_text_model
@@ -146,7 +146,20 @@ def graph_for(
     return graph
 
 
-def prompt_of(graph: Graph, *, prompt: str | None, prompt_name: str | None, source: str) -> str:
+class Prompted(Protocol):
+    """What says which prompts a model has: see TextModel."""
+
+    @property
+    def prompts(self) -> Mapping[str, str]: ...
+
+    @property
+    def default_prompt(self) -> str | None: ...
+
+    @property
+    def pools_prompt(self) -> bool: ...
+
+
+def prompt_of(graph: Prompted, *, prompt: str | None, prompt_name: str | None, source: str) -> str:
     """What stands before each text: `prompt`, the model's own of that name, or its default.
 
     Raises RunError where the model, which the user named `source`, has no prompt of that name, or
@@ -184,13 +197,7 @@ def _cached(folder: Path, cache: Path) -> Graph | None:
 def _require_weights(folder: Path) -> None:
     if any(path.suffix in (".safetensors", ".bin") for path in folder.iterdir()):
         return
-    graphs = [path.name for path in folder.rglob("*.onnx")]
-    also = (
-        f": {graphs[0]} is a graph that was made elsewhere, which is not supported yet"
-        if graphs
-        else ""
-    )
-    raise RunError(f"{folder} has no weights (model.safetensors){also}", hint=NEEDED)
+    raise RunError(f"{folder} has no weights (model.safetensors)", hint=NEEDED)
 
 
 def _require_exporter(source: str) -> None:

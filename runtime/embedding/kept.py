@@ -14,8 +14,11 @@ from synthc.runtime.embedding.pipeline import NOT_FINITE
 from synthc.runtime.errors import RowFailed
 from synthc.runtime.store.records import Vector
 
-Text = str | Rendered
-Compute = Callable[[Sequence[Text]], Awaitable[Sequence[np.ndarray]]]
+Text = str | Rendered | bytes
+"""What is embedded; numbers are bytes."""
+
+Embedded = np.ndarray | Exception
+Compute = Callable[[Sequence[Text]], Awaitable[Sequence[Embedded]]]
 
 
 class Vectors(Protocol):
@@ -50,22 +53,27 @@ class KeptEmbedder:
         self._vectors = vectors
         self.computed = self.from_store = 0
 
-    async def embed(self, texts: Sequence[Text]) -> Sequence[np.ndarray | RowFailed]:
-        """A float32 vector of shape (dimensions,) for each text, or RowFailed where it has none.
+    async def embed(self, texts: Sequence[Text]) -> Sequence[Embedded]:
+        """A float32 vector of shape (dimensions,) for each text, or why it has none, which is not kept.
 
         Raises what computing them raises.
         """
         digests = {text: self._digest(text) for text in texts}
         maybe = [digest for digest in digests.values() if self._vectors.seen(digest)]
-        found = dict(await self._vectors.vectors(maybe)) if maybe else {}
+        found: dict[bytes, Embedded] = {}
+        if maybe:
+            found.update(await self._vectors.vectors(maybe))
         self.from_store += len(found)
         missing = [text for text, digest in digests.items() if digest not in found]
         if missing:
             for text, vector in zip(missing, await self._compute(missing), strict=True):
-                if not np.isfinite(vector).all():
-                    continue
                 digest = digests[text]
+                if not isinstance(vector, Exception) and not np.isfinite(vector).all():
+                    vector = RowFailed(*NOT_FINITE)  # noqa: PLW2901
                 found[digest] = vector
+                if isinstance(vector, Exception):
+                    continue
+                self.computed += 1
                 self._vectors.vector(
                     Vector(
                         digest=digest,
@@ -74,13 +82,13 @@ class KeptEmbedder:
                         vector=vector,
                     )
                 )
-            self.computed += len(missing)
-        # Each row has a failure of its own: the engine adds where it was.
-        return [
-            RowFailed(*NOT_FINITE) if (vector := found.get(digests[text])) is None else vector
-            for text in texts
-        ]
+        return [_own(found[digests[text]]) for text in texts]
 
     def _digest(self, text: Text) -> bytes:
         known = msgspec.json.encode(("vector", self._identity, text))
         return hashlib.blake2b(known, digest_size=16).digest()
+
+
+def _own(result: Embedded) -> Embedded:
+    """Each row has a failure of its own: the engine adds where it was."""
+    return RowFailed(result.reason, result.detail) if isinstance(result, RowFailed) else result

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from synthc.compiler.graphs import made_elsewhere
 from synthc.runtime.embedding.chat_template import ChatTemplate
 from synthc.runtime.errors import RunError
 
@@ -110,7 +111,9 @@ def read_text_model(folder: Path, *, pooling: str | None, normalize: bool | None
     modules = _modules(folder)
     transformer = _path(folder, modules[0]) if modules else folder
     _require_known(folder, modules[:1], ("Transformer",), hint=NEEDED)
-    for name in ("config.json", "tokenizer.json"):
+    for name in (
+        ("tokenizer.json",) if made_elsewhere(folder) else ("config.json", "tokenizer.json")
+    ):
         if not (transformer / name).is_file():
             raise RunError(f"{transformer} is not a text model: it has no {name}", hint=NEEDED)
     pools = next((_path(folder, step) for step in modules if _kind(step) == "Pooling"), None)
@@ -151,6 +154,11 @@ def read_text_model(folder: Path, *, pooling: str | None, normalize: bool | None
         # A folder of sentence-transformers says all that is done to a text.
         wraps_text=template is not None and pooling == "last" and not modules,
     )
+
+
+def steps(folder: Path) -> list[tuple[str, Path]]:
+    """The kind of each step of a sentence-transformers model, and its folder; empty where it is none."""
+    return [(_kind(module), _path(folder, module)) for module in _modules(folder)]
 
 
 def _json(path: Path) -> Any:

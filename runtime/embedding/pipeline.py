@@ -17,7 +17,7 @@ from tokenizers import Encoding, Tokenizer, normalizers
 from synthc.runtime.backends.protocol import Message
 from synthc.runtime.embedding.chat_template import Rendered, render
 from synthc.runtime.embedding.export import Graph, graph_for, prompt_of
-from synthc.runtime.embedding.session import Gpu, Sessions
+from synthc.runtime.embedding.session import Gpu, Runs, Sessions
 from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import Progress, cache_folder
 from synthc.runtime.models import fetch
@@ -46,6 +46,8 @@ class TextEmbedder:
     `max_tokens`; `runs_on` and `why_there` say what the graph runs on and why not on something better.
     """
 
+    notes = ()
+
     def __init__(
         self,
         graph: Graph,
@@ -56,11 +58,13 @@ class TextEmbedder:
         gpus: Sequence[Gpu] | None = None,
         prompt: str = "",
         dimensions: int | None = None,
+        session: Runs | None = None,
     ) -> None:
-        """Open a graph. `max_tokens` (None: the model's own) counts the special tokens too.
+        """Open a graph, unless it is open as `session`.
 
-        `threads` and `gpus` are as in Sessions. `prompt` stands before each text. Of a vector the
-        first `dimensions` are kept, and have unit length again where the graph gives that.
+        `max_tokens` (None: the model's own) counts the special tokens too; `threads` and `gpus` are as
+        in Sessions. `prompt` stands before each text. Of a vector the first `dimensions` are kept, and
+        have unit length again where the graph gives that.
         """
         self.dimensions = dimensions or graph.dimensions
         self.digest = graph.digest
@@ -71,7 +75,7 @@ class TextEmbedder:
         self._wraps_text = graph.wraps_text
         self.max_tokens = max_tokens or graph.max_tokens
         self.truncated = 0
-        self._sessions = Sessions(graph.path, gpus=gpus, threads=threads)
+        self._sessions = session or Sessions(graph.path, gpus=gpus, threads=threads)
         self.runs_on, self.why_there = self._sessions.told, self._sessions.why
         self._batch_tokens = batch_tokens or BATCH_TOKENS[self._sessions.provider]
         self._pad_id = graph.pad_id
@@ -266,16 +270,24 @@ def open_graph(
         source=reference,
         progress=progress,
     )
-    if graph.dimensions < dimensions or (graph.dimensions > dimensions and not truncate):
-        hint = f"write `dimensions = {graph.dimensions}`"
-        if dimensions < graph.dimensions and pooling != "none":
-            hint += ", or `truncate = true` to keep the first of them"
-        raise RunError(
-            f"`{reference}` has {graph.dimensions} dimensions, not {dimensions}", hint=hint
-        )
+    require_dimensions(
+        reference, graph.dimensions, dimensions, truncate=truncate, can_truncate=pooling != "none"
+    )
     if max_tokens and graph.position_limit and max_tokens > graph.position_limit:
         raise RunError(
             f"`{reference}` reads {graph.position_limit} tokens of a text, not {max_tokens}",
             hint=f"write `max_tokens = {graph.position_limit}` or less",
         )
     return graph
+
+
+def require_dimensions(
+    reference: str, found: int, wanted: int, *, truncate: bool, can_truncate: bool = True
+) -> None:
+    """Raise RunError unless a model has as many dimensions as are wanted, or more if they are cut off."""
+    if found == wanted or (found > wanted and truncate):
+        return
+    hint = f"write `dimensions = {found}`"
+    if wanted < found and can_truncate:
+        hint += ", or `truncate = true` to keep the first of them"
+    raise RunError(f"`{reference}` has {found} dimensions, not {wanted}", hint=hint)

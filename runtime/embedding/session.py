@@ -11,10 +11,11 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from synthc.compiler.graphs import Graph, Port
 from synthc.runtime.errors import RunError
 
 CUDA = "CUDAExecutionProvider"
@@ -25,12 +26,29 @@ NO_DEVICE = 100  # what the driver answers where it finds no GPU
 Gpu = int | None
 """The number of a GPU, from 0, as the driver counts those that this process may see; None: the processor."""
 
+Arrays = Mapping[str, np.ndarray]
+"""A batch of inputs by their names."""
+
+
+class Runs(Protocol):
+    """What runs a graph: see Sessions."""
+
+    provider: str
+    count: int
+    told: str
+    why: str
+
+    def run(self, batches: Iterable[Arrays]) -> Iterator[np.ndarray]:
+        """The output for each batch of inputs, in their order."""
+        ...
+
 
 class Sessions:
     """A graph, open once on each GPU, or on the processor. To be used by one thread at a time.
 
     `provider` is what runs it (`CUDA` or `CPU`), `count` how many sessions there are, `told` both for a
-    person; `why` says why it is nothing better, and is empty where there is nothing better.
+    person; `why` says why it is nothing better, and is empty where there is nothing better. `ports` are
+    the graph's inputs and outputs.
     """
 
     def __init__(
@@ -52,24 +70,25 @@ class Sessions:
             self.why = f"{of}{failed[0]}"
         self.provider = self._sessions[0].provider
         self.count = len(self._sessions)
+        self.ports = self._sessions[0].ports
         self.told = self.provider if self.count == 1 else f"{self.provider}, {self.count} GPUs"
 
-    def run(self, batches: Iterable[Mapping[str, np.ndarray]]) -> Iterator[np.ndarray]:
-        """The first output for each batch of inputs, in their order.
+    def run(self, batches: Iterable[Arrays], output: str | None = None) -> Iterator[np.ndarray]:
+        """An output, the first where none is named, for each batch of inputs, in their order.
 
         A batch goes to the session that is free first; inputs that the graph does not take are left out.
         """
         if self.count == 1:
-            yield from map(self._sessions[0].run, batches)
+            yield from (self._sessions[0].run(batch, output) for batch in batches)
             return
         free: queue.SimpleQueue[Session] = queue.SimpleQueue()
         for session in self._sessions:
             free.put(session)
 
-        def on_free(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        def on_free(batch: Arrays) -> np.ndarray:
             session = free.get()
             try:
-                return session.run(batch)
+                return session.run(batch, output)
             finally:
                 free.put(session)
 
@@ -113,12 +132,29 @@ class Session:
             self.why = " ".join(said.getvalue().split()) or "onnxruntime could not start CUDA"
         self._session = session
         self.provider = runs_on.removesuffix("ExecutionProvider")
-        self._inputs = frozenset(item.name for item in session.get_inputs())
+        self.ports = Graph(_ports(session.get_inputs()), _ports(session.get_outputs()))
+        self._inputs = frozenset(port.name for port in self.ports.inputs)
 
-    def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The first output for these inputs; those that the graph does not take are left out."""
+    def run(self, arrays: Arrays, output: str | None = None) -> np.ndarray:
+        """An output, the first where none is named; inputs that the graph does not take are left out."""
         taken = {name: array for name, array in arrays.items() if name in self._inputs}
-        return np.asarray(self._session.run(None, taken)[0])
+        return np.asarray(self._session.run([output] if output else None, taken)[0])
+
+
+def _ports(items: Sequence[Any]) -> tuple[Port, ...]:
+    """onnxruntime's inputs or outputs: a size is a number, or the name of one that may be any.
+
+    A shape that is not known is empty there.
+    """
+    return tuple(
+        Port(
+            item.name,
+            item.type.removeprefix("tensor(").removesuffix(")"),
+            tuple(size if isinstance(size, int) and size > 0 else None for size in item.shape)
+            or None,
+        )
+        for item in items
+    )
 
 
 def usable_cpus() -> int:

@@ -28,7 +28,7 @@ from synthc.runtime.embedding.pipeline import (
     pack,
     pad,
 )
-from synthc.runtime.embedding.session import Gpu, Sessions
+from synthc.runtime.embedding.session import Gpu, Runs, Sessions
 from synthc.runtime.errors import RowFailed
 from synthc.runtime.model_cache import Progress
 
@@ -62,6 +62,9 @@ class TokenEmbedder:
     `runs_on` and `why_there` say what the graph runs on and why not on something better.
     """
 
+    digest = None
+    notes = ()
+
     def __init__(
         self,
         graph: Graph,
@@ -71,15 +74,18 @@ class TokenEmbedder:
         batch_tokens: int | None = None,
         threads: int | None = None,
         gpus: Sequence[Gpu] | None = None,
+        session: Runs | None = None,
     ) -> None:
-        """Open a graph. `normalize` gives each part's vector unit length, after its tokens were averaged;
-        `max_tokens` (None: the model's own) counts the special tokens too; `threads` and `gpus` are as in
-        Sessions."""
+        """Open a graph, unless it is open as `session`.
+
+        `normalize` gives each part's vector unit length, after its tokens were averaged; `max_tokens`
+        (None: the model's own) counts the special tokens too; `threads` and `gpus` are as in Sessions.
+        """
         self.dimensions = graph.dimensions
         self.max_tokens = max_tokens or graph.max_tokens
         self.truncated = 0
         self._normalize = normalize
-        self._sessions = Sessions(graph.path, gpus=gpus, threads=threads)
+        self._sessions = session or Sessions(graph.path, gpus=gpus, threads=threads)
         self.runs_on, self.why_there = self._sessions.told, self._sessions.why
         self._batch_tokens = batch_tokens or BATCH_TOKENS[self._sessions.provider]
         self._pad_id = graph.pad_id

@@ -82,3 +82,15 @@ def test_model_export_of_what_is_no_text_model(folder: Path, call: Synthc) -> No
     done = call("model", "export", "empty")
     assert done.status == 1
     assert done.err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("words.txt", "a table of vectors"), ("codes.onnx", "a graph already")]
+)
+def test_what_is_used_as_it_is_is_not_exported(
+    folder: Path, call: Synthc, name: str, what: str
+) -> None:
+    (folder / name).write_text("mango 1 2\n")
+    done = call("model", "export", name)
+    assert (done.status, done.out) == (1, "")
+    assert f"error: `{name}` is {what}, which is used as it is" in done.err

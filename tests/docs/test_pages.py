@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from synthc.cli.markdown import gallery
@@ -76,6 +77,46 @@ def test_the_language_page_runs_simulated(tmp_path: Path) -> None:
         for name, table in report.tables.items():
             counted = (table.kept, table.dropped, table.failed, table.not_asked)
             assert table.kept or table.dropped, (block.line, name, counted)
+
+
+def recipes() -> list[tuple[Block, str]]:
+    """Each spec of the page of embeddings, and the query that follows it."""
+    document = DOCS / "embeddings.md"
+    text = document.read_text(encoding="utf-8")
+    queries = re.findall(r"^```sql\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return list(zip(blocks(document), queries, strict=True))
+
+
+def asked(folder: Path, query: str) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(folder / "docs.duckdb"), read_only=True) as database:
+        return database.execute(query).fetchall()
+
+
+def test_the_recipes_for_embeddings_run_simulated(tmp_path: Path) -> None:
+    for block, query in recipes():
+        folder = folder_of(DOCS / "embeddings.md", tmp_path / str(block.line))
+        report = simulated(block.text, folder)
+        assert not any(table.failed for table in report.tables.values()), block.line
+        assert asked(folder, query) or "path" in query, (
+            block.line
+        )  # of one picture there is no pair
+
+
+def test_the_recipes_whose_model_is_here_run_with_it(tmp_path: Path) -> None:
+    there = [
+        (block, query)
+        for block, query in recipes()
+        if not re.search(r'model = "(hf:|autoencoder)', block.text)
+    ]
+    assert len(there) == 5
+    for block, query in there:
+        folder = folder_of(DOCS / "embeddings.md", tmp_path / str(block.line))
+        plan = compile_text(block.text, "docs.synth", folder).plan
+        assert plan
+        report = Report()
+        run(plan, Options(folder / "docs.duckdb", folder, {}), report, lambda _text: None)
+        assert not any(table.failed for table in report.tables.values()), block.line
+        assert asked(folder, query), block.line
 
 
 def test_the_language_pages_tests_pass(tmp_path: Path) -> None:
