@@ -18,6 +18,8 @@ class RunError(Exception):
         self.message = message
         self.hint = hint
         self.span = span
+        if hint:  # for those who see it raised, from Python
+            self.add_note(f"help: {hint}")
 
 
 class Stopped(RunError):

@@ -138,7 +138,8 @@ class Store:
             # What is not checkpointed lives in memory. More often would stall commits more often.
             self._connection.execute("SET wal_autocheckpoint = '8MB'")
             self._connection.execute("SET write_buffer_row_group_count = 1")
-            self._connection.execute("SET enable_progress_bar = false")
+            with contextlib.suppress(duckdb.InvalidInputException):  # a notebook that can show none
+                self._connection.execute("SET enable_progress_bar = false")
             self._connection.execute(
                 f"ATTACH ':memory:' AS {STAGING} (COMPRESS, ROW_GROUP_SIZE {ROW_GROUP})"
             )

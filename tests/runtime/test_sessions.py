@@ -59,10 +59,10 @@ def test_sessions_work_beside_each_other(doubling: Path, monkeypatch: pytest.Mon
     worked: list[Session] = []
     run = Session.run
 
-    def watched(self: Session, arrays: Any) -> np.ndarray:
+    def watched(self: Session, *given: Any) -> np.ndarray:
         all_at_work.wait()  # broken, and so raised, where one is waited for that never comes
         worked.append(self)
-        return run(self, arrays)
+        return run(self, *given)
 
     monkeypatch.setattr(Session, "run", watched)
     assert len(list(opened.run(batches(6)))) == 6
