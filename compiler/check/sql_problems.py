@@ -226,7 +226,8 @@ def _column(
     near = (part.strip() for part in facts.get("candidates", "").split(",") if part.strip())
     of_tables = [column for table in there.values() for column in table]
     made = [node["alias"] for node in tree if node.get("class") and node.get("alias")]
-    near = [word for word in near if word.rpartition(".")[2] not in of_tables]
+    ours = [*of_tables, "·"]  # the last stands in where there is no column
+    near = [word for word in near if word.rpartition(".")[2] not in ours]
     known = tuple(around.columns) or tuple(dict.fromkeys((*of_tables, *made, *near)))
     return problems.UnknownColumn(
         span=span,
