@@ -126,13 +126,18 @@ class TextEmbedder:
     def _vectors(self, ids: list[list[int]]) -> np.ndarray:
         """The vectors of one batch: (len(ids), dimensions)."""
         vectors = self._session.run(inputs_of(*pad(ids, self._pad_id)))
-        if vectors.shape[-1] == self.dimensions:
-            return vectors
-        vectors = vectors[..., : self.dimensions]
-        if not self._unit_length:
-            return vectors
-        lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-        return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+        return first_of(vectors, self.dimensions, unit_length=self._unit_length)
+
+
+def first_of(vectors: np.ndarray, dimensions: int, *, unit_length: bool) -> np.ndarray:
+    """The first numbers of vectors (rows, longer), with unit length again where they have it."""
+    if vectors.shape[-1] == dimensions:
+        return vectors
+    vectors = vectors[..., :dimensions]
+    if not unit_length:
+        return vectors
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
 def pack(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
@@ -254,16 +259,24 @@ def open_graph(
         source=reference,
         progress=progress,
     )
-    if graph.dimensions < dimensions or (graph.dimensions > dimensions and not truncate):
-        hint = f"write `dimensions = {graph.dimensions}`"
-        if dimensions < graph.dimensions and pooling != "none":
-            hint += ", or `truncate = true` to keep the first of them"
-        raise RunError(
-            f"`{reference}` has {graph.dimensions} dimensions, not {dimensions}", hint=hint
-        )
+    require_dimensions(
+        reference, graph.dimensions, dimensions, truncate=truncate, can_truncate=pooling != "none"
+    )
     if max_tokens and graph.position_limit and max_tokens > graph.position_limit:
         raise RunError(
             f"`{reference}` reads {graph.position_limit} tokens of a text, not {max_tokens}",
             hint=f"write `max_tokens = {graph.position_limit}` or less",
         )
     return graph
+
+
+def require_dimensions(
+    reference: str, has: int, wanted: int, *, truncate: bool, can_truncate: bool = True
+) -> None:
+    """Raise RunError where a model's vectors have other `dimensions` than those that are wanted."""
+    if has == wanted or (has > wanted and truncate):
+        return
+    hint = f"write `dimensions = {has}`"
+    if wanted < has and can_truncate:
+        hint += ", or `truncate = true` to keep the first of them"
+    raise RunError(f"`{reference}` has {has} dimensions, not {wanted}", hint=hint)
