@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,14 +20,25 @@ from synthc.runtime.engine.batcher import Batcher
 from synthc.runtime.engine.chain import WINDOW
 from synthc.runtime.engine.identity import Identity
 from synthc.runtime.errors import RunError
+from synthc.runtime.listed import Listed, listed
 from synthc.runtime.ops import every
 
 if TYPE_CHECKING:
     from synthc.runtime.backends.budget import Budget
     from synthc.runtime.embedding.kept import KeptEmbedder
+    from synthc.runtime.embedding.media import MediaEmbedder
     from synthc.runtime.embedding.pipeline import TextEmbedder
     from synthc.runtime.embedding.tokens import TokenEmbedder
     from synthc.runtime.store.journal import Journal
+
+    Embedder = TextEmbedder | TokenEmbedder | MediaEmbedder
+
+
+NOUNS = {"text": "text", "image": "picture", "audio": "recording"}
+"""What an embedder embeds, by its input."""
+
+MEDIA = 64
+"""Pictures or recordings that are embedded before their vectors are kept: some seconds' work."""
 
 
 class StandIn(Protocol):
@@ -60,6 +71,7 @@ class LazyModels:
         self._pace = pace
         self._budget = budget
         self._outages: list[str] = []
+        self._plan = plan_
         self._base = base
         self._env = env
         self._stand_in = stand_in
@@ -68,7 +80,7 @@ class LazyModels:
         self._embedders = {embedder.name: embedder for embedder in plan_.embedders}
         self._longest = max((b.sampling.max_tokens or 0 for b in plan_.backends), default=0)
         self._opening: dict[str, asyncio.Future[Any]] = {}
-        self._used: dict[str, tuple[TextEmbedder | TokenEmbedder, KeptEmbedder | None]] = {}
+        self._used: dict[str, tuple[Embedder, KeptEmbedder | None]] = {}
         self._conversations: dict[str, Callable[[Sequence[Message]], Any]] = {}
         self._threads: list[ThreadPoolExecutor] = []
         self._stack = AsyncExitStack()
@@ -107,7 +119,7 @@ class LazyModels:
         """All that decides which vector a text has."""
         model, url = self._model_of(spec), self._url_of(spec)
         if url is None:
-            how = (spec.pooling, spec.normalize, spec.max_tokens, spec.precision)
+            how = (spec.input, spec.pooling, spec.normalize, spec.max_tokens, spec.precision)
             first = spec.dimensions if spec.truncate else None
             return repr((model, *how, spec.prompt, spec.prompt_name, first))
         return repr((_at(model, url), "remote", spec.prompt))
@@ -188,12 +200,13 @@ class LazyModels:
         return await self._stack.enter_async_context(servers)
 
     async def embed(self, op: plan.Embed, *, journal: Journal) -> Callable[[Any], Awaitable[Any]]:
-        """What embeds a text (a passage, or messages) for an operation: batches on a thread of the
-        embedder's own, or on a server.
+        """What embeds a text (a passage, or messages), a picture or a recording for an operation:
+        batches on a thread of the embedder's own, or on a server.
 
         The vectors are kept in the `journal`, those of a server among the calls.
         """
-        if (self._embedders[op.embedder].pooling == "none") != (op.parts is not None):
+        spec = self._embedders[op.embedder]
+        if (spec.pooling == "none") != (op.parts is not None) or spec.input != op.input:
             raise RunError(
                 f"the plan is broken: `{op.what}` and `{op.embedder}` do not fit",
                 hint="compile the spec again",
@@ -201,6 +214,9 @@ class LazyModels:
             )
         opening = functools.partial(self._open_embedder, op.embedder, journal)
         batcher = await self._once(f"embed {op.embedder}", opening)
+        if op.input in ("image", "audio") and not self._stand_in:
+            files = listed(self._plan, self._base, plan.EMBEDDED[op.input])
+            return functools.partial(_embed_medium, batcher, op, files)
         if not op.chat and not op.system:
             return batcher
         written = _as_lines if self._stand_in else self._conversations.get(op.embedder)
@@ -238,13 +254,28 @@ class LazyModels:
                 budget=self._budget,
             )
             return Batcher((await self._stack.enter_async_context(opening)).embed)
-        from synthc.runtime.embedding.kept import KeptEmbedder
         from synthc.runtime.embedding.pipeline import TextEmbedder, open_embedder
         from synthc.runtime.embedding.tokens import TEXTS, open_token_embedder
 
         thread = ThreadPoolExecutor(1, f"embed-{name}")
         self._threads.append(thread)
         loop = asyncio.get_running_loop()
+        if spec.input in ("image", "audio"):
+            from synthc.runtime.embedding.media_files import open_media_embedder
+
+            opening = functools.partial(
+                open_media_embedder,
+                self._model_of(spec),
+                kind=spec.input,
+                base=self._base,
+                dimensions=spec.dimensions,
+                pooling=spec.pooling,
+                normalize=spec.normalize,
+                precision=spec.precision,
+                truncate=spec.truncate,
+                progress=self._progress,
+            )
+            return self._kept(name, await loop.run_in_executor(thread, opening), thread, journal)
         by_token = spec.pooling == "none"
         of_texts = functools.partial(
             open_embedder,
@@ -265,18 +296,29 @@ class LazyModels:
         )
         embedder = await loop.run_in_executor(thread, opening)
 
-        async def compute(texts: Sequence[Any]) -> Sequence[Any]:
-            return list(await loop.run_in_executor(thread, embedder.embed, texts))
+        if isinstance(embedder, TextEmbedder):
+            if embedder.has_template:
+                self._conversations[name] = embedder.conversation
+            return self._kept(name, embedder, thread, journal)
+        self._used[name] = embedder, None
+        return Batcher(_on(thread, embedder.embed), max_items=TEXTS)
 
-        if not isinstance(embedder, TextEmbedder):
-            self._used[name] = embedder, None
-            return Batcher(compute, max_items=TEXTS)
-        if embedder.has_template:
-            self._conversations[name] = embedder.conversation
-        kept = KeptEmbedder(name, f"{embedder.digest} {self.names[name]}", compute, journal)
+    def _kept(
+        self,
+        name: str,
+        embedder: TextEmbedder | MediaEmbedder,
+        thread: ThreadPoolExecutor,
+        journal: Journal,
+    ) -> Batcher[Any, Any]:
+        """What embeds on a thread what was not embedded before."""
+        from synthc.runtime.embedding.kept import KeptEmbedder
+
+        identity = f"{embedder.digest} {self.names[name]}"
+        kept = KeptEmbedder(name, identity, _on(thread, embedder.embed), journal)
         self._used[name] = embedder, kept
         # Others are on their way meanwhile: the next batch is there when one is done.
-        return Batcher(kept.embed, max_items=WINDOW // 2)
+        most = WINDOW // 2 if self._embedders[name].input == "text" else MEDIA
+        return Batcher(kept.embed, max_items=most)
 
     def _progress(self, done: int, total: int | None, what: str) -> None:
         share = f" of {total / 1e6:.0f}" if total else ""
@@ -286,16 +328,43 @@ class LazyModels:
         """What a person should know: who was out; where embedders ran, and what they cut."""
         found = list(self._outages)
         for name, (embedder, kept) in self._used.items():
+            noun = NOUNS[self._embedders[name].input]
             why = f" ({embedder.why_provider})" if embedder.why_provider else ""
             texts = before = ""
             if kept:
-                texts = "1 text " if kept.computed == 1 else f"{kept.computed} texts "
+                texts = f"1 {noun} " if kept.computed == 1 else f"{kept.computed} {noun}s "
                 before = f", {kept.from_store} were there already" if kept.from_store else ""
             found.append(f"{name}: {texts}embedded on {embedder.provider}{why}{before}")
             if embedder.truncated:
-                texts = "1 text" if embedder.truncated == 1 else f"{embedder.truncated} texts"
-                found.append(f"{name}: {texts} cut at {embedder.max_tokens} tokens")
+                many = embedder.truncated
+                cut = f"1 {noun}" if many == 1 else f"{many} {noun}s"
+                found.append(f"{name}: {cut} cut at {embedder.limit}")
         return found
+
+
+def _on(
+    thread: ThreadPoolExecutor, embed: Callable[[Sequence[Any]], Iterable[Any]]
+) -> Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]:
+    """What embeds on a thread of its own."""
+
+    async def compute(items: Sequence[Any]) -> Sequence[Any]:
+        return list(await asyncio.get_running_loop().run_in_executor(thread, embed, items))
+
+    return compute
+
+
+async def _embed_medium(
+    batcher: Callable[[Any], Awaitable[Any]], op: plan.Embed, files: Listed, value: Any
+) -> Any:
+    """The vector of a picture or a recording that a value is. Raises RowFailed, which names it."""
+    from synthc.runtime.embedding.media import Unusable, failed, medium
+
+    name = op.what.removeprefix("embed(").removesuffix(")")
+    item = await asyncio.to_thread(medium, value, name, op.input, files)
+    try:
+        return await batcher(item)
+    except Unusable as why:
+        raise failed(op.input, item.name, why) from None
 
 
 def _as_lines(turns: Sequence[Message]) -> str:

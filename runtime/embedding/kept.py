@@ -10,10 +10,11 @@ import msgspec
 import numpy as np
 
 from synthc.runtime.embedding.chat_template import Rendered
+from synthc.runtime.embedding.media import Medium, Unusable
 from synthc.runtime.store.records import Vector
 
-Text = str | Rendered
-Compute = Callable[[Sequence[Text]], Awaitable[Sequence[np.ndarray]]]
+Item = str | Rendered | Medium
+Compute = Callable[[Sequence[Item]], Awaitable[Sequence[np.ndarray | Unusable]]]
 
 
 class Vectors(Protocol):
@@ -38,27 +39,36 @@ class Vectors(Protocol):
 
 
 class KeptEmbedder:
-    """Embeds texts, each once ever. `computed` and `from_store` count the distinct texts of each batch."""
+    """Embeds texts or media, each once ever. `computed` and `from_store` count the distinct ones of
+    each batch."""
 
     def __init__(self, name: str, identity: str, compute: Compute, vectors: Vectors) -> None:
-        """`identity` says, with a text, which vector it is."""
+        """`identity` says, with an item, which vector it is."""
         self._name = name
         self._identity = identity
         self._compute = compute
         self._vectors = vectors
         self.computed = self.from_store = 0
 
-    async def embed(self, texts: Sequence[Text]) -> Sequence[np.ndarray]:
-        """A float32 vector of shape (dimensions,) for each text. Raises what computing them raises."""
-        digests = {text: self._digest(text) for text in texts}
+    async def embed(self, items: Sequence[Item]) -> Sequence[np.ndarray | Unusable]:
+        """A float32 vector of shape (dimensions,) for each item, or why it has none.
+
+        Raises what computing them raises.
+        """
+        digests = {item: self._digest(item) for item in items}
         maybe = [digest for digest in digests.values() if self._vectors.seen(digest)]
-        found = dict(await self._vectors.vectors(maybe)) if maybe else {}
+        found: dict[bytes, np.ndarray | Unusable] = {}
+        if maybe:
+            found.update(await self._vectors.vectors(maybe))
         self.from_store += len(found)
-        missing = [text for text, digest in digests.items() if digest not in found]
+        missing = [item for item, digest in digests.items() if digest not in found]
         if missing:
-            for text, vector in zip(missing, await self._compute(missing), strict=True):
-                digest = digests[text]
+            for item, vector in zip(missing, await self._compute(missing), strict=True):
+                digest = digests[item]
                 found[digest] = vector
+                if isinstance(vector, Unusable):
+                    continue
+                self.computed += 1
                 self._vectors.vector(
                     Vector(
                         digest=digest,
@@ -67,9 +77,9 @@ class KeptEmbedder:
                         vector=vector,
                     )
                 )
-            self.computed += len(missing)
-        return [found[digests[text]] for text in texts]
+        return [found[digests[item]] for item in items]
 
-    def _digest(self, text: Text) -> bytes:
-        known = msgspec.json.encode(("vector", self._identity, text))
+    def _digest(self, item: Item) -> bytes:
+        content = item.sha256 if isinstance(item, Medium) else item
+        known = msgspec.json.encode(("vector", self._identity, content))
         return hashlib.blake2b(known, digest_size=16).digest()

@@ -40,8 +40,8 @@ class TextEmbedder:
     """Embeds texts with a graph; to be used by one thread at a time.
 
     `digest` is the graph's. `truncated` counts the distinct texts so far that were longer than
-    `max_tokens`; `provider` and `why_provider` say what the graph runs on and why not on something
-    better.
+    `max_tokens`, which `limit` says in words; `provider` and `why_provider` say what the graph runs on
+    and why not on something better.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class TextEmbedder:
         self.has_template = graph.chat_template is not None
         self._wraps_text = graph.wraps_text
         self.max_tokens = max_tokens or graph.max_tokens
+        self.limit = f"{self.max_tokens} tokens"
         self.truncated = 0
         self._session = Session(graph.path, threads=threads)
         self.provider, self.why_provider = self._session.provider, self._session.why

@@ -52,7 +52,6 @@ def _square(edge: int, resample: int, crop: int | None = None) -> Mapping[str, A
 PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "Beit": _square(256, 3, crop=224),
     "Bit": _CLIP,
-    "ChineseCLIP": _CLIP,
     "CLIP": _CLIP,
     "ConvNext": {**_square(384, 2), "size": {"shortest_edge": 384}, "crop_pct": 224 / 256},
     "DeiT": _square(256, 3, crop=224),
@@ -83,7 +82,7 @@ class Pixels:
 
         Raises RunError where it is none that is known, or gives pictures of several sizes.
         """
-        kind = processor_of(settings)
+        kind = _kind_of(settings)
         if kind not in PROCESSORS:
             known = ", ".join(f"{name}ImageProcessor" for name in PROCESSORS)
             raise RunError(
@@ -159,12 +158,10 @@ class Pixels:
         return np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
-def processor_of(settings: Mapping[str, Any]) -> str | None:
-    """The kind of an image processor without its endings; None where none is named."""
+def _kind_of(settings: Mapping[str, Any]) -> str:
+    """The kind of an image processor without its endings; empty where none is named."""
     named = settings.get(_KIND) or settings.get("feature_extractor_type")
-    if not isinstance(named, str):
-        return None
-    plain = named.removesuffix("Fast")
+    plain = str(named or "").removesuffix("Fast")
     return plain.removesuffix("ImageProcessor").removesuffix("FeatureExtractor")
 
 
@@ -185,12 +182,13 @@ def decoded(file: BinaryIO) -> Image:
         width, height = image.size
         if width * height > MOST_PIXELS:
             raise Unusable(_too_large(f"{width} x {height}"))
-        image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I;16"):
             image = pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         if image.mode in ("I", "F"):
             raise Unusable("has 32 bits for each pixel: 8 and 16 are read")
-        return image.convert("RGB")
+        image.load()
+        return image if image.mode == "RGB" else image.convert("RGB")
     except Unusable:
         raise
     except pillow.DecompressionBombError:

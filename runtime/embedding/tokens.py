@@ -71,6 +71,7 @@ class TokenEmbedder:
         `max_tokens` (None: the model's own) counts the special tokens too."""
         self.dimensions = graph.dimensions
         self.max_tokens = max_tokens or graph.max_tokens
+        self.limit = f"{self.max_tokens} tokens"
         self.truncated = 0
         self._normalize = normalize
         self._session = Session(graph.path, threads=threads)
