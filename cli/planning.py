@@ -238,6 +238,8 @@ def _manner(op: plan.Ask) -> str:
 
 def _numbers(step: Step, before: Range) -> str:
     """What a step comes to; rows only where there are other ones behind it."""
+    from synthc.compiler import plan
+
     parts: list[str] = []
     calls = step.calls
     if calls and _is_ask(step.op):
@@ -249,8 +251,8 @@ def _numbers(step: Step, before: Range) -> str:
                 f"{calls.input_tokens:,} tokens in",
                 f"{calls.output_tokens:,} out",
             ]
-    elif calls:
-        parts = [_range(calls.sent, "text")]
+    elif calls and isinstance(step.op, plan.Embed):
+        parts = [_range(calls.sent, plan.NOUNS[step.op.input])]
     if step.rows is not None and step.rows != before:
         parts.append(f"leaves {_range(step.rows, 'row')}")
     return ", ".join(parts)

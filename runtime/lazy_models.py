@@ -26,16 +26,13 @@ from synthc.runtime.ops import every
 if TYPE_CHECKING:
     from synthc.runtime.backends.budget import Budget
     from synthc.runtime.embedding.kept import KeptEmbedder
-    from synthc.runtime.embedding.media import MediaEmbedder
+    from synthc.runtime.embedding.media import Kind, MediaEmbedder
     from synthc.runtime.embedding.pipeline import TextEmbedder
     from synthc.runtime.embedding.tokens import TokenEmbedder
     from synthc.runtime.store.journal import Journal
 
     Embedder = TextEmbedder | TokenEmbedder | MediaEmbedder
 
-
-NOUNS = {"text": "text", "image": "picture", "audio": "recording"}
-"""What an embedder embeds, by its input."""
 
 MEDIA = 64
 """Pictures or recordings that are embedded before their vectors are kept: some seconds' work."""
@@ -216,7 +213,8 @@ class LazyModels:
         batcher = await self._once(f"embed {op.embedder}", opening)
         if op.input in ("image", "audio") and not self._stand_in:
             files = listed(self._plan, self._base, plan.EMBEDDED[op.input])
-            return functools.partial(_embed_medium, batcher, op, files)
+            name = op.what.removeprefix("embed(").removesuffix(")")
+            return functools.partial(_embed_medium, batcher, op.input, name, files)
         if not op.chat and not op.system:
             return batcher
         written = _as_lines if self._stand_in else self._conversations.get(op.embedder)
@@ -328,7 +326,7 @@ class LazyModels:
         """What a person should know: who was out; where embedders ran, and what they cut."""
         found = list(self._outages)
         for name, (embedder, kept) in self._used.items():
-            noun = NOUNS[self._embedders[name].input]
+            noun = plan.NOUNS[self._embedders[name].input]
             why = f" ({embedder.why_provider})" if embedder.why_provider else ""
             texts = before = ""
             if kept:
@@ -354,17 +352,19 @@ def _on(
 
 
 async def _embed_medium(
-    batcher: Callable[[Any], Awaitable[Any]], op: plan.Embed, files: Listed, value: Any
+    batcher: Callable[[Any], Awaitable[Any]], kind: Kind, name: str, files: Listed, value: Any
 ) -> Any:
-    """The vector of a picture or a recording that a value is. Raises RowFailed, which names it."""
+    """The vector of the picture or recording that a value of the column `name` is.
+
+    Raises RowFailed, which names it.
+    """
     from synthc.runtime.embedding.media import Unusable, failed, medium
 
-    name = op.what.removeprefix("embed(").removesuffix(")")
-    item = await asyncio.to_thread(medium, value, name, op.input, files)
+    item = await asyncio.to_thread(medium, value, name, kind, files)
     try:
         return await batcher(item)
     except Unusable as why:
-        raise failed(op.input, item.name, why) from None
+        raise failed(kind, item.name, why) from None
 
 
 def _as_lines(turns: Sequence[Message]) -> str:

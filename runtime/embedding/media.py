@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, Literal, Protocol, TypeVar
 
 import numpy as np
 
+from synthc.compiler.plan import NOUNS
 from synthc.runtime.embedding.pipeline import first_of
 from synthc.runtime.embedding.session import Session, usable_cpus
 from synthc.runtime.errors import RowFailed
@@ -28,8 +29,7 @@ from synthc.runtime.pictures import of_data_url
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-NOUNS = {"image": "picture", "audio": "recording"}
+Kind = Literal["image", "audio"]
 
 
 class Unusable(Exception):
@@ -63,10 +63,10 @@ class Medium:
         return result
 
 
-def medium(value: Any, name: str, kind: str, files: Listed) -> Medium:
+def medium(value: Any, name: str, kind: Kind, files: Listed) -> Medium:
     """The medium that a value of the column `name` is: bytes, a data URL, or the path of a listed file.
 
-    `kind` is `image` or `audio`. Raises RowFailed where it is none of these.
+    Raises RowFailed where it is none of these.
     """
     inside = f"the {NOUNS[kind]} in `{name}`"
     if isinstance(value, str):
@@ -84,12 +84,12 @@ def medium(value: Any, name: str, kind: str, files: Listed) -> Medium:
     return Medium(hashlib.sha256(value).hexdigest(), inside, value)
 
 
-def failed(kind: str, name: str, why: object) -> RowFailed:
+def failed(kind: Kind, name: str, why: object) -> RowFailed:
     """How a row fails whose medium cannot be embedded."""
     return RowFailed(kind, f"{name} {why}")
 
 
-def _of_file(name: str, path: Path, kind: str) -> Medium:
+def _of_file(name: str, path: Path, kind: Kind) -> Medium:
     try:
         stamp = _stamp(path)
         with path.open("rb") as file:

@@ -7,18 +7,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from synthc.compiler.plan import NOUNS
 from synthc.runtime.embedding.export import exported
-from synthc.runtime.embedding.media import NOUNS, FrontEnd, MediaEmbedder
+from synthc.runtime.embedding.media import FrontEnd, Kind, MediaEmbedder
 from synthc.runtime.embedding.pipeline import require_dimensions
 from synthc.runtime.embedding.pixels import Pixels
 from synthc.runtime.embedding.waveforms import Waveforms
 from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import Progress, cache_folder
 from synthc.runtime.models import fetch
-
-Kind = Literal["image", "audio"]
 
 CLIP_FOLDER = "CLIPModel"
 """What sentence-transformers calls the step that is a whole CLIP."""
@@ -72,7 +71,7 @@ class MediaGraph:
         )
 
 
-def front_end(kind: str, processor: Mapping[str, Any], source: str) -> FrontEnd:
+def front_end(kind: Kind, processor: Mapping[str, Any], source: str) -> FrontEnd:
     """What prepares files for a model. Raises RunError where it is nothing that is known."""
     if kind == "image":
         return Pixels.of(processor, source)
@@ -111,7 +110,7 @@ def read_media_model(
         raise RunError(f"{where} is no {kind} model: it has no {_PROCESSOR}{also}", hint=needed)
     hears = "sampling_rate" in settings
     if hears != (kind == "audio"):
-        other = "audio" if hears else "image"
+        other: Kind = "audio" if hears else "image"
         raise RunError(
             f"{where} is a model of {NOUNS[other]}s, not of {NOUNS[kind]}s",
             hint=f'write `input = "{other}"`',
@@ -129,7 +128,7 @@ def read_media_model(
     return model
 
 
-def needed_of(kind: str) -> str:
+def needed_of(kind: Kind) -> str:
     """What a folder of a model holds, for a hint."""
     return (
         f"an embedder of {NOUNS[kind]}s needs a folder with config.json, {_PROCESSOR} and weights"

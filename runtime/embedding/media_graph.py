@@ -17,9 +17,10 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor, AutoModel
 
+from synthc.compiler.plan import NOUNS
 from synthc.runtime.embedding import media_samples
 from synthc.runtime.embedding.export import EXPORT_PACKAGES, EXPORTER
-from synthc.runtime.embedding.media import NOUNS, MediaEmbedder, Medium, Unusable
+from synthc.runtime.embedding.media import MediaEmbedder, Medium, Unusable
 from synthc.runtime.embedding.media_files import MediaGraph, MediaModel
 from synthc.runtime.embedding.pixels import Pixels
 from synthc.runtime.embedding.torch_graph import LEAST_COSINE, ONE_FILE_BYTES, OPSET, in_precision

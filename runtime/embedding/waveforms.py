@@ -108,8 +108,9 @@ def heard(file: BinaryIO, rate: int, longest_s: float) -> tuple[np.ndarray, bool
                     break
                 blocks.append(block.mean(axis=1))
                 count += len(block)
-    except soundfile.LibsndfileError as error:
-        said = " ".join(error.error_string.split()).rstrip(".")
+    except soundfile.SoundFileError as error:
+        told = str(getattr(error, "error_string", error))  # what it says else names an object
+        said = " ".join(told.split()).removeprefix("Error : ").rstrip(".")
         raise Unusable(f"is no recording that can be read: {said}") from None
     if not blocks:
         raise Unusable("has no samples")

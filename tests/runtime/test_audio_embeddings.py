@@ -190,6 +190,10 @@ def test_silence_is_a_recording() -> None:
     assert not prepared.arrays["input_values"].any()
 
 
+def half(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
 NAN = np.where(np.arange(RATE) == 99, np.nan, sound(1, 1.0)).astype(np.float32)
 
 
@@ -199,6 +203,7 @@ NAN = np.where(np.arange(RATE) == 99, np.nan, sound(1, 1.0)).astype(np.float32)
         (b"", "is empty"),
         (b"words, and no recording", "is no recording that can be read: "),
         (file_of(sound(1))[:30], "is no recording that can be read: "),
+        (half(file_of(sound(1), kind="FLAC", subtype="PCM_16")), "be read: flac decoder lost sync"),
         (file_of(np.zeros(0, np.float32)), "has no samples"),
         (file_of(NAN), "has samples that are no numbers"),
         (file_of(np.where(np.isnan(NAN), np.inf, NAN)), "has samples that are no numbers"),
