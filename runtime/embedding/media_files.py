@@ -14,6 +14,7 @@ from synthc.runtime.embedding.export import exported
 from synthc.runtime.embedding.media import FrontEnd, Kind, MediaEmbedder
 from synthc.runtime.embedding.pipeline import require_dimensions
 from synthc.runtime.embedding.pixels import Pixels
+from synthc.runtime.embedding.spectrograms import Spectrograms
 from synthc.runtime.embedding.waveforms import Waveforms
 from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import Progress, cache_folder
@@ -75,6 +76,8 @@ def front_end(kind: Kind, processor: Mapping[str, Any], source: str) -> FrontEnd
     """What prepares files for a model. Raises RunError where it is nothing that is known."""
     if kind == "image":
         return Pixels.of(processor, source)
+    if processor.get("feature_extractor_type") == "WhisperFeatureExtractor":
+        return Spectrograms.of(processor)
     return Waveforms.of(processor, source)
 
 

@@ -6,13 +6,12 @@ This imports torch: only the export's own process imports this.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 import transformers
 from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor, AutoModel
@@ -21,8 +20,9 @@ from synthc.compiler.plan import NOUNS
 from synthc.runtime.embedding import media_samples
 from synthc.runtime.embedding.export import EXPORT_PACKAGES, EXPORTER
 from synthc.runtime.embedding.media import MediaEmbedder, Medium, Unusable
-from synthc.runtime.embedding.media_files import MediaGraph, MediaModel
+from synthc.runtime.embedding.media_files import MediaGraph, MediaModel, front_end
 from synthc.runtime.embedding.pixels import Pixels
+from synthc.runtime.embedding.spectrograms import FRAMES_TOGETHER, Spectrograms
 from synthc.runtime.embedding.torch_graph import LEAST_COSINE, ONE_FILE_BYTES, OPSET, in_precision
 from synthc.runtime.embedding.torch_graph import save as save_graph
 from synthc.runtime.errors import RunError
@@ -49,25 +49,26 @@ def export_media(model: MediaModel, folder: Path, *, precision: str = "fp32") ->
     _keep_positions(original)
     example = _example(model)
     pooled = Pooled(original, model, output=output, example=example).eval()
-    dimensions = pooled(example).shape[-1]
+    dimensions = pooled(*example).shape[-1]
     raw = folder / "raw"
     raw.mkdir()
-    (name,) = example_names(model)
-    sizes = {0: "batch_size"} if model.input == "image" else {0: "batch_size", 1: "samples"}
+    names = _inputs_of(model)
+    sizes = {name: {0: "batch_size"} for name in (*names, "embedding")}
+    if "input_values" in names:
+        sizes["input_values"][1] = "samples"
     with torch.inference_mode():
         torch.onnx.export(
             pooled,
-            (example,),
+            example,
             raw / "model.onnx",
-            input_names=[name],
+            input_names=names,
             output_names=["embedding"],
-            dynamic_axes={name: sizes, "embedding": {0: "batch_size"}},
+            dynamic_axes=sizes,
             opset_version=OPSET,
             dynamo=False,
         )
     graph = in_precision(raw / "model.onnx", precision)
     save_graph(graph, folder / "model.onnx", one_file_bytes=ONE_FILE_BYTES)
-    onnx.checker.check_model(str(folder / "model.onnx"))
     shutil.rmtree(raw)
     card = {
         "exporter": EXPORTER,
@@ -117,7 +118,8 @@ def load(model: MediaModel) -> tuple[Any, str | None]:
     if pooler and kind == "clip_vision_model":
         return load_plain(model), "pooler_output"
     if model.input == "audio":
-        return found.float().eval(), None
+        hears = found.get_encoder() if config.is_encoder_decoder else found
+        return hears.float().eval(), None
     # What training left out has random weights, and is no part of the model.
     return found.float().eval(), None if pooler else output
 
@@ -148,8 +150,9 @@ def _keep_positions(model: torch.nn.Module) -> None:
 
 
 class Pooled(torch.nn.Module):
-    """A model and what follows it: (rows, dimensions) of pictures (rows, 3, height, width) or of
-    waveforms (rows, samples), of unit length where that is wanted.
+    """A model and what follows it: (rows, dimensions) of pictures (rows, 3, height, width), of waveforms
+    (rows, samples) or of spectrograms (rows, bands, frames), of unit length where that is wanted.
+    Where `attention_mask` (rows, tokens) is there, only tokens are pooled where it is 1.
 
     `pooling` is what the card says of it: `mean`, `cls`, `max`, or the output that is taken as it is.
     """
@@ -160,14 +163,14 @@ class Pooled(torch.nn.Module):
         asked: MediaModel,
         *,
         output: str | None,
-        example: torch.Tensor,
+        example: tuple[torch.Tensor, ...],
     ) -> None:
         """Find out what the model gives for an `example`. Raises RunError where it has no such token."""
         super().__init__()
         self.model = model
         self._normalize = asked.normalize
         with torch.inference_mode():
-            given = model(example)
+            given = model(example[0])
         own = asked.pooling is None and output is not None and given.get(output) is not None
         self.pooling = output if own and output else asked.pooling or "mean"
         self._before = 0
@@ -177,7 +180,9 @@ class Pooled(torch.nn.Module):
             what = "class token" if asked.input == "image" else "token for the whole recording"
             raise RunError(f'it has no {what}, which `pooling = "cls"` needs')
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, inputs: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The vectors."""
         given = self.model(inputs)
         if self.pooling in ("mean", "max", "cls"):
@@ -186,6 +191,11 @@ class Pooled(torch.nn.Module):
                 tokens = tokens.flatten(2).transpose(1, 2)
             patches = tokens[:, self._before :]
             match self.pooling:
+                case "mean" if attention_mask is not None:
+                    seen = (patches * attention_mask[:, :, None]).sum(1)
+                    vectors = seen / attention_mask.sum(1, keepdim=True)
+                case "max" if attention_mask is not None:
+                    vectors = torch.where(attention_mask[:, :, None] > 0, patches, -1e9).amax(1)
                 case "mean":
                     vectors = patches.mean(1)
                 case "max":
@@ -217,17 +227,28 @@ def _before_patches(config: Any, tokens: torch.Tensor, model: MediaModel) -> int
     return tokens.shape[1] - patches
 
 
-def example_names(model: MediaModel) -> Sequence[str]:
+def _inputs_of(model: MediaModel) -> list[str]:
     """The names of the graph's inputs."""
-    return ["pixel_values"] if model.input == "image" else ["input_values"]
+    if model.input == "image":
+        return ["pixel_values"]
+    return ["input_features", "attention_mask"] if _spectrograms(model) else ["input_values"]
 
 
-def _example(model: MediaModel) -> torch.Tensor:
+def _spectrograms(model: MediaModel) -> Spectrograms | None:
+    """What makes the spectrograms of a model that hears in these."""
+    found = front_end(model.input, model.processor, str(model.folder))
+    return found if isinstance(found, Spectrograms) else None
+
+
+def _example(model: MediaModel) -> tuple[torch.Tensor, ...]:
     """What the graph is traced with."""
     torch.manual_seed(0)
     if model.input == "image":
-        return torch.randn(2, 3, *Pixels.of(model.processor, str(model.folder)).size)
-    return torch.randn(2, model.processor["sampling_rate"])
+        return (torch.randn(2, 3, *Pixels.of(model.processor, str(model.folder)).size),)
+    if made := _spectrograms(model):
+        frames = made.frames * FRAMES_TOGETHER
+        return torch.randn(2, made.mels, frames), torch.ones(2, made.frames)
+    return (torch.randn(2, model.processor["sampling_rate"]),)
 
 
 def _least_cosine(graph: MediaGraph, model: MediaModel, pooled: Pooled) -> tuple[float, int]:
@@ -239,7 +260,7 @@ def _least_cosine(graph: MediaGraph, model: MediaModel, pooled: Pooled) -> tuple
     else:
         samples = list(media_samples.recordings(model.processor["sampling_rate"]))
     with torch.inference_mode():
-        theirs = [pooled(_prepared(model, sample))[0].numpy() for _, sample in samples]
+        theirs = [pooled(*_prepared(model, sample))[0].numpy() for _, sample in samples]
     media = [Medium(str(at), str(at), file) for at, (file, _) in enumerate(samples)]
     least = 1.0
     for budget in (0.001, 1000.0):
@@ -259,7 +280,7 @@ def _least_cosine(graph: MediaGraph, model: MediaModel, pooled: Pooled) -> tuple
     return least, len(samples)
 
 
-def _prepared(model: MediaModel, sample: np.ndarray) -> torch.Tensor:
+def _prepared(model: MediaModel, sample: np.ndarray) -> tuple[torch.Tensor, ...]:
     """A sample as the model's own processor makes it, in a batch of one."""
     if model.input == "image":
         from PIL import Image
@@ -267,7 +288,9 @@ def _prepared(model: MediaModel, sample: np.ndarray) -> torch.Tensor:
         processor = AutoImageProcessor.from_pretrained(
             model.folder, local_files_only=True, use_fast=False
         )
-        return processor(Image.fromarray(sample), return_tensors="pt")["pixel_values"]
+        return (processor(Image.fromarray(sample), return_tensors="pt")["pixel_values"],)
     extractor = AutoFeatureExtractor.from_pretrained(model.folder, local_files_only=True)
-    rate = model.processor["sampling_rate"]
-    return extractor(sample, sampling_rate=rate, return_tensors="pt")["input_values"]
+    inputs = extractor(sample, sampling_rate=model.processor["sampling_rate"], return_tensors="pt")
+    if made := _spectrograms(model):
+        return inputs["input_features"], torch.from_numpy(made.attention_mask(len(sample)))[None]
+    return (inputs["input_values"],)

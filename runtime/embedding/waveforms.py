@@ -23,7 +23,6 @@ BUDGET = {"CPU": LONGEST_S, "CUDA": 16 * LONGEST_S}
 
 _KIND = "feature_extractor_type"
 _BLOCK = 1 << 18  # samples, of all channels, that are read at a time
-_EXTRACTORS = ("Wav2Vec2FeatureExtractor",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +38,12 @@ class Waveforms:
     def of(cls, settings: Mapping[str, Any], source: str) -> Waveforms:
         """The extractor of a preprocessor_config.json with what `settings_of` adds; `source` is how
         messages name the model. Raises RunError where it is none that is known."""
-        if settings.get(_KIND) not in _EXTRACTORS:
+        if settings.get(_KIND) != "Wav2Vec2FeatureExtractor":
             raise RunError(
                 f"`{source}` prepares recordings by `{settings.get(_KIND, 'nothing that is named')}`,"
                 " which is not supported",
-                hint=f"this is: {', '.join(_EXTRACTORS)} (wav2vec2, HuBERT, WavLM, data2vec)",
+                hint="these are: Wav2Vec2FeatureExtractor (wav2vec2, HuBERT, WavLM, data2vec) and"
+                " WhisperFeatureExtractor",
             )
         return cls(
             rate=settings["sampling_rate"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import soxr
 
 from synthc.runtime.embedding.media import MediaEmbedder, Medium, Unusable
 from synthc.runtime.embedding.media_files import MediaGraph, media_graph_for, read_media_model
+from synthc.runtime.embedding.spectrograms import Spectrograms
 from synthc.runtime.embedding.waveforms import LONGEST_S, Waveforms, heard
 from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import read_json
@@ -85,6 +87,9 @@ def frames_of(folder: Path, model: str, samples: np.ndarray) -> np.ndarray:
     opened = getattr(transformers, model).from_pretrained(folder).eval()
     with torch.inference_mode():
         inputs = extractor(samples, sampling_rate=RATE, return_tensors="pt")
+        if model == "WhisperModel":  # which hears silence behind the samples, up to its two seconds
+            frames = opened.encoder(**inputs).last_hidden_state[0].numpy()
+            return frames[: -(-len(samples) // 320)]
         return opened(**inputs).last_hidden_state[0].numpy()
 
 
@@ -93,6 +98,7 @@ MODELS: Mapping[str, str] = {
     "wav2vec2-layer": "Wav2Vec2Model",
     "hubert": "HubertModel",
     "wavlm": "WavLMModel",
+    "whisper": "WhisperModel",
 }
 
 
@@ -111,6 +117,23 @@ def test_a_graph_is_the_original(models: Path, tmp_path: Path, kind: str) -> Non
             cosines = (unit(ours[heard_]) * unit(theirs[heard_])).sum(axis=1)
             assert float(cosines.min()) >= LEAST_COSINE
             assert np.allclose(ours, theirs, atol=2e-4)
+
+
+@pytest.mark.parametrize("settings", [{}, {"feature_size": 128, "chunk_length": 5}])
+def test_spectrograms_are_those_of_whisper(tmp_path: Path, settings: dict[str, Any]) -> None:
+    from transformers import WhisperFeatureExtractor
+
+    theirs = WhisperFeatureExtractor(**settings)
+    theirs.save_pretrained(tmp_path)
+    ours = Spectrograms.of(json.loads((tmp_path / "preprocessor_config.json").read_text()))
+    for samples in SOUNDS:
+        made = ours(io.BytesIO(file_of(samples))).arrays["input_features"]
+        expected = theirs(samples, sampling_rate=RATE, return_tensors="np")["input_features"][0]
+        assert made.dtype == np.float32
+        assert made.shape == expected.shape == (ours.mels, 100 * ours.seconds)
+        assert np.abs(made - expected).max() < 1e-4
+    assert ours.limit == f"{ours.seconds} seconds"
+    assert ours(io.BytesIO(file_of(sound(1, 6.0)))).cut == (ours.seconds == 5)
 
 
 def test_a_recording_has_no_class_token(models: Path, tmp_path: Path) -> None:

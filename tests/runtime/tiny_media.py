@@ -88,6 +88,27 @@ _MADE: Mapping[str, tuple[str, Mapping[str, Any], str, Mapping[str, Any]]] = {
         {"return_attention_mask": True},
     ),
     "hubert": ("Hubert", _HEARS, "Wav2Vec2FeatureExtractor", {"do_normalize": False}),
+    "whisper": (
+        "Whisper",
+        {
+            "d_model": WIDTH,
+            "vocab_size": 300,
+            "max_source_positions": 100,
+            "encoder_layers": 2,
+            "encoder_attention_heads": 4,
+            "encoder_ffn_dim": 48,
+            "decoder_layers": 1,
+            "decoder_attention_heads": 4,
+            "decoder_ffn_dim": 48,
+            "pad_token_id": 0,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+            "init_std": 0.3,
+            "decoder_start_token_id": 1,
+        },
+        "WhisperFeatureExtractor",
+        {"chunk_length": 2},
+    ),
     "wavlm": ("WavLM", _HEARS, "Wav2Vec2FeatureExtractor", {}),
 }
 
