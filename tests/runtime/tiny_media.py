@@ -45,6 +45,7 @@ _TEXT = {
 # The name of the model and of its configuration in transformers, settings; its processor, settings.
 _MADE: Mapping[str, tuple[str, Mapping[str, Any], str, Mapping[str, Any]]] = {
     "vit": ("ViT", _SEES, "ViTImageProcessor", _SQUARE),
+    "vit_mae": ("ViTMAE", _SEES, "ViTImageProcessor", _SQUARE),
     "deit": ("DeiT", _SEES, "DeiTImageProcessor", {**_SQUARE, "crop_size": EDGE}),
     "dinov2": ("Dinov2", _DINO, "BitImageProcessor", _CROPPED),
     "dinov2_with_registers": ("Dinov2WithRegisters", _DINO, "BitImageProcessor", _CROPPED),
