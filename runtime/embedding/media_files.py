@@ -119,6 +119,8 @@ def read_media_model(
             hint=f'write `input = "{other}"`',
         )
     if kind == "audio":
+        # Of the filters that some files hold, the extractors make their own.
+        settings = {name: value for name, value in settings.items() if name != "mel_filters"}
         settings = {**settings, **Waveforms.settings_of(config)}
     model = MediaModel(
         folder=where,

@@ -30,7 +30,7 @@ from synthc.runtime.listed import Listed
 from synthc.runtime.model_cache import read_json
 from tests.runtime.helpers import column, compiled, lines, made, rows
 from tests.runtime.plans import SPAN, of, read, table
-from tests.runtime.tiny_media import CLIP_WIDTH, picture, saved, seen_by, unit
+from tests.runtime.tiny_media import CLIP_WIDTH, TEXT, picture, saved, seen_by, unit
 
 LEAST_COSINE = 0.99999
 
@@ -168,11 +168,18 @@ def in_one_space(folder: Path) -> np.ndarray:
     return np.stack([seen_by(folder, image_features, p)[0].numpy() for p in PICTURES])
 
 
-def test_clips_pictures_and_texts_are_in_one_space(models: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "older",
+    [{}, {"eos_token_id": 2, "bos_token_id": 0, "pad_token_id": 1}],  # as OpenAI's own say
+)
+def test_clips_pictures_and_texts_are_in_one_space(
+    models: Path, tmp_path: Path, older: dict[str, int]
+) -> None:
     import torch
     from transformers import AutoTokenizer, CLIPModel
 
-    folder = saved(models, "clip")
+    name = "clip-older" if older else "clip"
+    folder = saved(models, "clip", name, text_config={**TEXT, **older})
     graph = exported(folder, tmp_path / "graph")
     assert (graph.card["pooling"], graph.dimensions) == ("image_embeds", 24)
     agrees(graph, in_one_space(folder))

@@ -33,7 +33,7 @@ _HEARS = {
 _SQUARE = {"size": {"height": EDGE, "width": EDGE}}
 _CROPPED = {"size": {"shortest_edge": 40}, "crop_size": {"height": EDGE, "width": EDGE}}
 TOKENS = 514
-_TEXT = {
+TEXT = {
     **_SMALL,
     "vocab_size": TOKENS,
     "bos_token_id": 512,
@@ -51,13 +51,13 @@ _MADE: Mapping[str, tuple[str, Mapping[str, Any], str, Mapping[str, Any]]] = {
     "dinov2_with_registers": ("Dinov2WithRegisters", _DINO, "BitImageProcessor", _CROPPED),
     "clip": (
         "CLIP",
-        {"text_config": _TEXT, "vision_config": _SEES, "projection_dim": CLIP_WIDTH},
+        {"text_config": TEXT, "vision_config": _SEES, "projection_dim": CLIP_WIDTH},
         "CLIPImageProcessor",
         {"size": {"shortest_edge": EDGE}, "crop_size": EDGE},
     ),
     "siglip": (
         "Siglip",
-        {"text_config": _TEXT, "vision_config": _SEES},
+        {"text_config": TEXT, "vision_config": _SEES},
         "SiglipImageProcessor",
         _SQUARE,
     ),
