@@ -169,6 +169,8 @@ class MediaEmbedder:
         self.provider, self.why_provider = self._session.provider, self._session.why
         self._budget = budget or front_end.budget[self.provider]
         self._threads = threads or usable_cpus()
+        # The same threads for all: what each new one decodes is kept in a part of memory of its own.
+        self._pool = ThreadPoolExecutor(self._threads, "prepare")
 
     def embed(self, media: Sequence[Medium]) -> list[np.ndarray | Unusable]:
         """A float32 vector of shape (dimensions,) for each medium, or why it has none."""
@@ -182,20 +184,20 @@ class MediaEmbedder:
             batch.clear()
             places.clear()
 
-        # As many are ready or under way as a thread each, and a batch: whatever there is to come.
-        with ThreadPoolExecutor(self._threads, "prepare") as pool:
-            for place, made in enumerate(_ahead(pool, self._prepare, media, 2 * self._threads)):
-                found.append(made if isinstance(made, Unusable) else np.empty(0, np.float32))
-                if isinstance(made, Unusable):
-                    continue
-                full = sum(one.cost for one in batch) + made.cost > self._budget
-                if batch and (full or not _alike(batch[0], made)):
-                    run()
-                batch.append(made)
-                places.append(place)
-                self.truncated += made.cut
-            if batch:
+        # As many are ready or under way as two a thread, and a batch: however many there are to come.
+        made_ready = _ahead(self._pool, self._prepare, media, 2 * self._threads)
+        for place, made in enumerate(made_ready):
+            found.append(made if isinstance(made, Unusable) else np.empty(0, np.float32))
+            if isinstance(made, Unusable):
+                continue
+            full = sum(one.cost for one in batch) + made.cost > self._budget
+            if batch and (full or not _alike(batch[0], made)):
                 run()
+            batch.append(made)
+            places.append(place)
+            self.truncated += made.cut
+        if batch:
+            run()
         return found
 
     def _prepare(self, item: Medium) -> Prepared | Unusable:
