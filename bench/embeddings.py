@@ -1,6 +1,7 @@
-"""The lines of `python -m bench embed`: texts embedded by synthc and by others, each as a whole process.
+"""The lines of `python -m bench embed`: what synthc and others embed, each as a whole process.
 
 The texts are sentences of Python's own manual, which every Python brings along: of 3 to 400 words.
+The pictures are made: no public ones come with a package in such number.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -269,6 +271,71 @@ def memory(bench: Bench) -> Iterator[Result]:
     )
 
 
+SEES = """
+embedder vit {{ model = "{model}"  dimensions = 768  input = "image" }}
+table pictures = files("pictures/*.jpg") |> embed(image)
+"""
+
+
+def pictures(bench: Bench) -> Iterator[Result]:
+    """JPEG files and a ViT-base of random weights, beside transformers in torch; and a quarter of them."""
+    count = max(8, bench.count(500))
+    place = Path(tempfile.mkdtemp(dir=bench.folder))
+    model = place / "vit"
+    torch_run = [sys.executable, PEERS / "see_run.py"]
+    measured([*torch_run, "make", "--model", model], place)
+    _said("model", "export", str(model), "--input", "image")
+    _draw(place / "pictures", count)
+    (place / "pictures.synth").write_text(SEES.format(model=model), encoding="utf-8")
+
+    def ours() -> tuple[Measured, np.ndarray]:
+        for left in place.glob("pictures.duckdb*"):
+            left.unlink()
+        run = measured([SYNTHC, "run", "pictures.synth"], place)
+        with duckdb.connect(str(place / "pictures.duckdb"), read_only=True) as database:
+            rows = database.execute("SELECT embedding FROM pictures ORDER BY path").fetchnumpy()
+        return run, np.array([*rows["embedding"]])
+
+    def theirs(batch: int) -> tuple[Measured, np.ndarray]:
+        out = place / "vectors.npy"
+        more = ["--model", model, "--pictures", place / "pictures", "--out", out]
+        run = measured([*torch_run, "embed", *more, "--batch", str(batch)], place)
+        return run, np.load(out)
+
+    rounds = range(bench.rounds)
+    run, vectors = min((ours() for _ in rounds), key=_wall)
+    torch, torch_vectors = min((theirs(batch) for batch in (1, 8) for _ in rounds), key=_wall)
+    what = f"{count:,} pictures, ViT-base"
+    yield _compared(f"{what}; transformers", run, torch, 1.3, {}, line="pictures")
+    cosine = float((vectors * torch_vectors).sum(axis=1).min())
+    yield Result("pictures", f"{what}: least cosine", f"{cosine:.6f}", "", cosine, "", "≥", 0.99999)
+    for path in sorted((place / "pictures").iterdir())[count // 4 :]:
+        path.unlink()
+    few, _ = ours()
+    yield Result(
+        "pictures",
+        f"{what}, peak; {count // 4:,}",
+        f"{run.peak_bytes / 1e6:.0f} MB",
+        f"{few.peak_bytes / 1e6:.0f} MB",
+        run.peak_bytes / few.peak_bytes,
+        TIMES,
+        "≤",
+        1.1,
+    )
+
+
+def _draw(folder: Path, count: int) -> None:
+    """JPEG files of 640 x 480 pixels, none like another."""
+    from PIL import Image
+
+    folder.mkdir()
+    drawn = np.random.default_rng(0)
+    for number in range(count):
+        coarse = Image.fromarray(drawn.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+        image = coarse.resize((640, 480), Image.Resampling.BICUBIC)
+        image.save(folder / f"{number:05}.jpg", quality=90)
+
+
 def recall_at(count: int, ours: np.ndarray, theirs: np.ndarray) -> float:
     """The share of each vector's `count` nearest others in `theirs` that are so in `ours` too.
 
@@ -310,4 +377,6 @@ def _compared(
     )
 
 
-LINES: dict[str, Line] = {line.__name__: line for line in (speed, static, duplicates, memory)}
+LINES: dict[str, Line] = {
+    line.__name__: line for line in (speed, static, duplicates, memory, pictures)
+}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import get_terminal_size
+from typing import Literal
 
 import click
 
 from synthc.cli.compiling import json_option, print_json
-from synthc.cli.console import failed, say, visible
+from synthc.cli.console import failed, say, usage, visible
 
 
 @click.group()
@@ -72,22 +74,38 @@ def fetch(name: str, as_json: bool) -> None:
 
 @model.command()
 @click.argument("name")
+@click.option(
+    "--input",
+    "kind",
+    type=click.Choice(["text", "image", "audio"]),
+    default="text",
+    help="What the model takes.",
+)
 @click.option("--pooling", type=click.Choice(["mean", "cls", "last", "max", "none"]))
 @click.option("--normalize/--no-normalize", default=None)
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32")
 @json_option
 def export(
-    name: str, pooling: str | None, normalize: bool | None, precision: str, as_json: bool
+    name: str,
+    kind: Literal["text", "image", "audio"],
+    pooling: str | None,
+    normalize: bool | None,
+    precision: str,
+    as_json: bool,
 ) -> None:
-    """Make the ONNX graph of a text model, checked against the original."""
+    """Make the ONNX graph of a model, checked against the original."""
     from synthc.runtime import models
-    from synthc.runtime.embedding.export import graph_for
+    from synthc.runtime.embedding.export import Graph, graph_for
+    from synthc.runtime.embedding.media_files import media_graph_for
     from synthc.runtime.embedding.open import require_exportable
 
+    if kind != "text" and pooling in ("last", "none"):
+        raise usage(f"`--pooling {pooling}` is for models of text")
     with _told() as progress:
         folder = models.fetch(name, base=Path.cwd(), progress=progress)
         require_exportable(name, folder)
-        graph = graph_for(
+        making = graph_for if kind == "text" else functools.partial(media_graph_for, kind=kind)
+        graph = making(
             folder,
             pooling=pooling,
             normalize=normalize,
@@ -96,10 +114,12 @@ def export(
             progress=progress,
         )
     least = graph.card["parity"]["least_cosine"]
+    limit = {"max_tokens": graph.max_tokens} if isinstance(graph, Graph) else {}
     if as_json:
-        about = {"dimensions": graph.dimensions, "max_tokens": graph.max_tokens}
+        about = {"dimensions": graph.dimensions, **limit}
         print_json({"path": str(graph.path), **about, "card": dict(graph.card)})
     else:
-        say(f"{graph.dimensions} dimensions, at most {graph.max_tokens} tokens, in {precision}:")
+        most = f", at most {graph.max_tokens} tokens" if isinstance(graph, Graph) else ""
+        say(f"{graph.dimensions} dimensions{most}, in {precision}:")
         say(f"a cosine of {least:.7f} at least to the vectors of the original")
         click.echo(graph.path)

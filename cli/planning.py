@@ -251,9 +251,8 @@ def _numbers(step: Step, before: Range) -> str:
                 f"{calls.input_tokens:,} tokens in",
                 f"{calls.output_tokens:,} out",
             ]
-    elif calls:
-        takes = step.op.input if isinstance(step.op, plan.Embed) else "text"
-        parts = [_range(calls.sent, "text" if takes == "text" else "vector")]
+    elif calls and isinstance(step.op, plan.Embed):
+        parts = [_range(calls.sent, plan.NOUNS[step.op.input])]
     if step.rows is not None and step.rows != before:
         parts.append(f"leaves {_range(step.rows, 'row')}")
     return ", ".join(parts)

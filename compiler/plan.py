@@ -104,6 +104,14 @@ EMBEDDED: Mapping[Input, Type] = {
 }
 """The type of a column that is embedded; a text may be a conversation too."""
 
+NOUNS: Mapping[Input, str] = {
+    "text": "text",
+    "image": "picture",
+    "audio": "recording",
+    "vector": "vector",
+}
+"""What people are told was embedded."""
+
 
 class Embedder(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A model that turns its `input` into vectors of `dimensions` floats; a server's, where `url` is set.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,13 +20,19 @@ from synthc.runtime.engine.batcher import Batcher
 from synthc.runtime.engine.chain import WINDOW
 from synthc.runtime.engine.identity import Identity
 from synthc.runtime.errors import RunError
+from synthc.runtime.listed import Listed, listed
 from synthc.runtime.ops import every
 
 if TYPE_CHECKING:
     from synthc.runtime.backends.budget import Budget
     from synthc.runtime.embedding.kept import KeptEmbedder
+    from synthc.runtime.embedding.media import Kind
     from synthc.runtime.embedding.open import LocalEmbedder
     from synthc.runtime.store.journal import Journal
+
+
+MEDIA = 64
+"""Pictures or recordings that are embedded before their vectors are kept: some seconds' work."""
 
 
 class StandIn(Protocol):
@@ -59,6 +65,7 @@ class LazyModels:
         self._pace = pace
         self._budget = budget
         self._outages: list[str] = []
+        self._plan = plan_
         self._base = base
         self._env = env
         self._stand_in = stand_in
@@ -106,7 +113,7 @@ class LazyModels:
         """All that decides which vector a text has."""
         model, url = self._model_of(spec), self._url_of(spec)
         if url is None:
-            how = (spec.pooling, spec.normalize, spec.max_tokens, spec.precision)
+            how = (spec.input, spec.pooling, spec.normalize, spec.max_tokens, spec.precision)
             first = spec.dimensions if spec.truncate else None
             takes = (spec.input, spec.input_name, spec.output_name, spec.layer)
             return repr((model, *how, spec.prompt, spec.prompt_name, first, takes))
@@ -188,12 +195,13 @@ class LazyModels:
         return await self._stack.enter_async_context(servers)
 
     async def embed(self, op: plan.Embed, *, journal: Journal) -> Callable[[Any], Awaitable[Any]]:
-        """What embeds a text (a passage, or messages) for an operation: batches on a thread of the
-        embedder's own, or on a server.
+        """What embeds a text (a passage, or messages), a picture or a recording for an operation:
+        batches on a thread of the embedder's own, or on a server.
 
         The vectors are kept in the `journal`, those of a server among the calls.
         """
-        if (self._embedders[op.embedder].pooling == "none") != (op.parts is not None):
+        spec = self._embedders[op.embedder]
+        if (spec.pooling == "none") != (op.parts is not None) or spec.input != op.input:
             raise RunError(
                 f"the plan is broken: `{op.what}` and `{op.embedder}` do not fit",
                 hint="compile the spec again",
@@ -201,6 +209,10 @@ class LazyModels:
             )
         opening = functools.partial(self._open_embedder, op.embedder, journal)
         batcher = await self._once(f"embed {op.embedder}", opening)
+        if op.input in ("image", "audio") and not self._stand_in:
+            files = listed(self._plan, self._base, plan.EMBEDDED[op.input])
+            name = op.what.removeprefix("embed(").removesuffix(")")
+            return functools.partial(_embed_medium, batcher, op.input, name, files)
         if op.input == "vector":
             from synthc.runtime.embedding.numbers import packed as written
         else:
@@ -256,12 +268,11 @@ class LazyModels:
             open_local, spec, self._model_of(spec), base=self._base, progress=self._progress
         )
         embedder = await loop.run_in_executor(thread, opening)
-
-        async def compute(texts: Sequence[Any]) -> Sequence[Any]:
-            return list(await loop.run_in_executor(thread, embedder.embed, texts))
-
+        compute = _on(thread, embedder.embed)
         # Others are on their way meanwhile: the next batch is there when one is done.
-        items = TEXTS if isinstance(embedder, TokenEmbedder) else WINDOW // 2
+        items = MEDIA if spec.input in ("image", "audio") else WINDOW // 2
+        if isinstance(embedder, TokenEmbedder):
+            items = TEXTS
         if embedder.digest is None:
             self._used[name] = embedder, None
             return Batcher(compute, max_items=items)
@@ -279,30 +290,49 @@ class LazyModels:
         """What a person should know: who was out; where embedders ran, and what they cut."""
         found = list(self._outages)
         for name, (embedder, kept) in self._used.items():
+            noun = plan.NOUNS[self._embedders[name].input]
             why = f" ({embedder.why_there})" if embedder.why_there else ""
             texts = before = ""
             if kept:
-                texts = _counted(kept.computed, _ITEMS[self._embedders[name].input]) + " "
+                texts = _counted(kept.computed, noun) + " "
                 before = f", {kept.from_store} were there already" if kept.from_store else ""
             found.append(f"{name}: {texts}embedded on {embedder.runs_on}{why}{before}")
             found += [f"{name}: {said}" for said in embedder.notes]
             if embedder.truncated:
-                texts = _counted(embedder.truncated, "text")
-                found.append(f"{name}: {texts} cut at {embedder.max_tokens} tokens")
+                cut = _counted(embedder.truncated, noun)
+                found.append(f"{name}: {cut} cut at {embedder.limit}")
         return found
+
+
+def _on(
+    thread: ThreadPoolExecutor, embed: Callable[[Sequence[Any]], Iterable[Any]]
+) -> Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]:
+    """What embeds on a thread of its own."""
+
+    async def compute(items: Sequence[Any]) -> Sequence[Any]:
+        return list(await asyncio.get_running_loop().run_in_executor(thread, embed, items))
+
+    return compute
+
+
+async def _embed_medium(
+    batcher: Callable[[Any], Awaitable[Any]], kind: Kind, name: str, files: Listed, value: Any
+) -> Any:
+    """The vector of the picture or recording that a value of the column `name` is.
+
+    Raises RowFailed, which names it.
+    """
+    from synthc.runtime.embedding.media import Unusable, failed, medium
+
+    item = await asyncio.to_thread(medium, value, name, kind, files)
+    try:
+        return await batcher(item)
+    except Unusable as why:
+        raise failed(kind, item.name, why) from None
 
 
 def _as_lines(turns: Sequence[Message]) -> str:
     return "\n".join(f"{turn.role}: {turn.content}" for turn in turns)
-
-
-_ITEMS: Mapping[plan.Input, str] = {
-    "text": "text",
-    "image": "image",
-    "audio": "recording",
-    "vector": "list of numbers",
-}
-"""What an embedder embeds, as a note counts it."""
 
 
 def _counted(count: int, what: str) -> str:

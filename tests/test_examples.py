@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 
 from bench.answers import Seen
 from bench.server import serving
 from synthc.cli.main import ended
+from tests.runtime.tiny_media import saved
 
 EXAMPLES = Path(__file__).parents[1] / "specs" / "examples"
 SPECS = sorted(path.name for path in EXAMPLES.glob("*.synth"))
@@ -164,6 +166,31 @@ def test_own_mutations_are_drawn_beside_the_standard_ones(folder: Path, synthc: 
 
 
 # With a server that is told what to answer, and the real vectors
+
+
+def test_pictures_and_their_captions_are_embedded(
+    folder: Path, synthc: Synthc, tmp_path: Path
+) -> None:
+    model = saved(tmp_path, "clip", projection_dim=512)  # of random weights: no hub is asked
+
+    with serving(answer=lambda seen: f"A picture of {len(seen.prompt)} letters.") as server:
+        summary = ran(synthc, "pictures.synth", SYNTH_URL=server.url, SYNTH_CLIP=str(model))
+    assert (summary["tables"]["pictures"]["kept"], summary["tables"]["neighbours"]["kept"]) == (
+        12,
+        24,
+    )
+    found = rows(folder / summary["database"], "SELECT path, look FROM pictures ORDER BY path")
+    assert [path for path, _ in found] == sorted(
+        path.relative_to(folder).as_posix() for path in folder.glob("pictures/*.jpg")
+    )
+    looks = dict(found)
+    near = rows(folder / summary["database"], "SELECT path, neighbour, similarity FROM neighbours")
+    for path, neighbour, similarity in near:
+        assert abs(similarity - np.dot(looks[path], looks[neighbour])) < 1e-3
+        others = sorted(
+            (float(np.dot(looks[path], look)) for name, look in found if name != path), reverse=True
+        )
+        assert similarity >= others[1] - 1e-3
 
 
 def test_the_best_are_complex_well_answered_and_unlike_each_other(

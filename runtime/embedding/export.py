@@ -1,4 +1,4 @@
-"""The graph of a text model: exported once in a process of its own, then found in the cache.
+"""The graph of a model: exported once in a process of its own, then found in the cache.
 
 That process, `python -m synthc.runtime.embedding.export`, is the only one to import torch.
 """
@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -112,38 +112,72 @@ def graph_for(
     RunError: no text model, no exporter installed, an export that fails, or one whose vectors are
     not those of the original, as near as the precision allows.
     """
+    model = read_text_model(model_folder, pooling=pooling, normalize=normalize)
+    made = exported(
+        model_folder,
+        "text",
+        made_from=(model.pooling, model.normalize),
+        asked={"pooling": pooling, "normalize": normalize},
+        precision=precision,
+        needed=NEEDED,
+        weights_in=model.folder,
+        cache=cache,
+        source=source,
+        progress=progress,
+    )
+    return Graph.of(*made)
+
+
+def exported(
+    model_folder: Path,
+    kind: str,
+    *,
+    made_from: Sequence[Any],
+    asked: Mapping[str, Any],
+    precision: str,
+    needed: str,
+    weights_in: Path,
+    cache: Path | None,
+    source: str | None,
+    progress: Progress | None,
+) -> tuple[Mapping[str, Any], Path]:
+    """The card of the graph of a model whose input is `kind`, and the graph's folder in the cache.
+
+    It is exported where no graph is there that was `made_from` the same, with the same files and in
+    the same precision; `asked` is what the export's process reads the folder with, `needed` says
+    what such a folder is, and `weights_in` is where its weights lie. Raises RunError, as `graph_for`.
+    """
     cache = cache or cache_folder()
     source = source or str(model_folder)
-    model = read_text_model(model_folder, pooling=pooling, normalize=normalize)
     model_digest = digest(model_folder, cache=cache)
-    made_from = json.dumps([model_digest, model.pooling, model.normalize, precision, EXPORTER])
-    key = hashlib.sha256(made_from.encode()).hexdigest()[:32]
+    known = json.dumps([model_digest, kind, *made_from, precision, EXPORTER])
+    key = hashlib.sha256(known.encode()).hexdigest()[:32]
     target = cache / "graphs" / key
-    graph = _cached(target, cache)
-    if graph is not None:
-        return graph
-    _require_weights(model.folder)
+    card = _cached(target, cache)
+    if card is not None:
+        return card, target
+    _require_weights(weights_in, needed)
     _require_exporter(source)
     if progress:
         progress(
             0, None, f"exporting {source}" + ("" if precision == "fp32" else f" ({precision})")
         )
-    wanted = {"pooling": pooling, "normalize": normalize, "precision": precision}
+    wanted = {**asked, "input": kind, "precision": precision}
     log = cache / "logs" / f"export-{key}.log"
     with _written_to(cache), being_built(target) as building:
         _export(model_folder, wanted, building, source, log=log)
         names = sorted(file.name for file in building.iterdir() if file.name != "card.json")
-        card = {
+        made = {
             "source": source,
             "model_digest": model_digest,
             **read_json(building / "card.json"),
             "files": {name: digest(building / name, cache=cache) for name in names},
         }
-        write_json(building / "card.json", card)
-    graph = _cached(target, cache)
-    if graph is None:
+        write_json(building / "card.json", made)
+    card = _cached(target, cache)
+    if card is None:
         raise RunError(f"the graph in {target} changed while it was written", hint="run again")
-    return graph
+    return card, target
 
 
 class Prompted(Protocol):
@@ -182,22 +216,22 @@ def prompt_of(graph: Prompted, *, prompt: str | None, prompt_name: str | None, s
     return chosen
 
 
-def _cached(folder: Path, cache: Path) -> Graph | None:
-    """The graph in a folder of the cache; None where there is none whose files match its card."""
+def _cached(folder: Path, cache: Path) -> Mapping[str, Any] | None:
+    """The card of a graph in the cache; None where there is none whose files match its card."""
     card = read_json(folder / "card.json")
     try:
         sound = card["exporter"] == EXPORTER and all(
             digest(folder / name, cache=cache) == sha256 for name, sha256 in card["files"].items()
         )
-        return Graph.of(card, folder) if sound else None
+        return card if sound else None
     except (OSError, KeyError):
         return None
 
 
-def _require_weights(folder: Path) -> None:
+def _require_weights(folder: Path, needed: str) -> None:
     if any(path.suffix in (".safetensors", ".bin") for path in folder.iterdir()):
         return
-    raise RunError(f"{folder} has no weights (model.safetensors)", hint=NEEDED)
+    raise RunError(f"{folder} has no weights (model.safetensors)", hint=needed)
 
 
 def _require_exporter(source: str) -> None:
@@ -265,12 +299,20 @@ def _main(model: str, wanted: str, folder: str) -> int:
     """The export's own process: a reason on standard output, what libraries print on the other."""
     reason = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    from synthc.runtime.embedding.torch_graph import export
-
     asked = json.loads(wanted)
-    precision = asked.pop("precision")
+    kind, precision = asked.pop("input"), asked.pop("precision")
     try:
-        export(read_text_model(Path(model), **asked), Path(folder), precision=precision)
+        if kind == "text":
+            from synthc.runtime.embedding.torch_graph import export
+
+            export(read_text_model(Path(model), **asked), Path(folder), precision=precision)
+        else:
+            from synthc.runtime.embedding.media_files import read_media_model
+            from synthc.runtime.embedding.media_graph import export_media
+
+            export_media(
+                read_media_model(Path(model), kind, **asked), Path(folder), precision=precision
+            )
     except RunError as error:
         print(error.message, file=reason, flush=True)
         return REFUSED

@@ -10,15 +10,16 @@ import msgspec
 import numpy as np
 
 from synthc.runtime.embedding.chat_template import Rendered
+from synthc.runtime.embedding.media import Medium
 from synthc.runtime.embedding.pipeline import NOT_FINITE
 from synthc.runtime.errors import RowFailed
 from synthc.runtime.store.records import Vector
 
-Text = str | Rendered | bytes
+Item = str | Rendered | bytes | Medium
 """What is embedded; numbers are bytes."""
 
 Embedded = np.ndarray | Exception
-Compute = Callable[[Sequence[Text]], Awaitable[Sequence[Embedded]]]
+Compute = Callable[[Sequence[Item]], Awaitable[Sequence[Embedded]]]
 
 
 class Vectors(Protocol):
@@ -43,31 +44,32 @@ class Vectors(Protocol):
 
 
 class KeptEmbedder:
-    """Embeds texts, each once ever. `computed` and `from_store` count the distinct texts of each batch."""
+    """Embeds texts or media, each once ever. `computed` and `from_store` count the distinct ones of
+    each batch."""
 
     def __init__(self, name: str, identity: str, compute: Compute, vectors: Vectors) -> None:
-        """`identity` says, with a text, which vector it is."""
+        """`identity` says, with an item, which vector it is."""
         self._name = name
         self._identity = identity
         self._compute = compute
         self._vectors = vectors
         self.computed = self.from_store = 0
 
-    async def embed(self, texts: Sequence[Text]) -> Sequence[Embedded]:
-        """A float32 vector of shape (dimensions,) for each text, or why it has none, which is not kept.
+    async def embed(self, items: Sequence[Item]) -> Sequence[Embedded]:
+        """A float32 vector of shape (dimensions,) for each item, or why it has none, which is not kept.
 
         Raises what computing them raises.
         """
-        digests = {text: self._digest(text) for text in texts}
+        digests = {item: self._digest(item) for item in items}
         maybe = [digest for digest in digests.values() if self._vectors.seen(digest)]
         found: dict[bytes, Embedded] = {}
         if maybe:
             found.update(await self._vectors.vectors(maybe))
         self.from_store += len(found)
-        missing = [text for text, digest in digests.items() if digest not in found]
+        missing = [item for item, digest in digests.items() if digest not in found]
         if missing:
-            for text, vector in zip(missing, await self._compute(missing), strict=True):
-                digest = digests[text]
+            for item, vector in zip(missing, await self._compute(missing), strict=True):
+                digest = digests[item]
                 if not isinstance(vector, Exception) and not np.isfinite(vector).all():
                     vector = RowFailed(*NOT_FINITE)  # noqa: PLW2901
                 found[digest] = vector
@@ -82,10 +84,11 @@ class KeptEmbedder:
                         vector=vector,
                     )
                 )
-        return [_own(found[digests[text]]) for text in texts]
+        return [_own(found[digests[item]]) for item in items]
 
-    def _digest(self, text: Text) -> bytes:
-        known = msgspec.json.encode(("vector", self._identity, text))
+    def _digest(self, item: Item) -> bytes:
+        content = item.sha256 if isinstance(item, Medium) else item
+        known = msgspec.json.encode(("vector", self._identity, content))
         return hashlib.blake2b(known, digest_size=16).digest()
 
 

@@ -54,7 +54,12 @@ POSITIONS_AFTER_PADDING = frozenset(
     {"camembert", "longformer", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl"}
 )
 
+# These have texts and pictures in one space, where a text's own vector is their `text_embeds`.
+WITH_PICTURES = frozenset({"clip"})
+TEXT_EMBEDS = "text_embeds"
+
 FALLBACK_MAX_TOKENS = 512
+CLIP_MAX_TOKENS = 77
 NEEDED = "an embedder needs a folder with config.json, tokenizer.json and weights"
 
 
@@ -76,6 +81,9 @@ class TextModel:
 
     `prompts` are what the model wants before a text, by name, and `default_prompt` is the name of
     the one it wants where none is chosen. Unless `pools_prompt`, the pooling leaves its tokens out.
+
+    Where it is `text_embeds`, it is the model's vector of a text in the space that it shares with
+    pictures.
 
     `chat_template` writes conversations; where `wraps_text`, a plain text is one too: the user's turn.
 
@@ -110,15 +118,19 @@ def read_text_model(folder: Path, *, pooling: str | None, normalize: bool | None
         )
     modules = _modules(folder)
     transformer = _path(folder, modules[0]) if modules else folder
-    _require_known(folder, modules[:1], ("Transformer",), hint=NEEDED)
+    _require_known(folder, modules[:1], ("Transformer", "CLIPModel"), hint=NEEDED)
     for name in (
         ("tokenizer.json",) if made_elsewhere(folder) else ("config.json", "tokenizer.json")
     ):
         if not (transformer / name).is_file():
-            raise RunError(f"{transformer} is not a text model: it has no {name}", hint=NEEDED)
+            hint = NEEDED
+            if (transformer / "preprocessor_config.json").is_file():
+                hint = 'for a model of pictures write `input = "image"`, of sound `input = "audio"`'
+            raise RunError(f"{transformer} is not a text model: it has no {name}", hint=hint)
+    shares_space = _shares_space(transformer, pooling)
     pools = next((_path(folder, step) for step in modules if _kind(step) == "Pooling"), None)
     settings = _json(pools / "config.json") if pools else {}
-    own = _own_pooling(settings) if pools else "mean"
+    own = TEXT_EMBEDS if shares_space else _own_pooling(settings) if pools else "mean"
     dense: tuple[Dense, ...] = ()
     if pooling is None or pooling == own:
         pooling = own
@@ -144,7 +156,7 @@ def read_text_model(folder: Path, *, pooling: str | None, normalize: bool | None
         normalize=normalize,
         max_tokens=_max_tokens(transformer, sentences.get("max_seq_length"), limit),
         position_limit=limit,
-        pad_id=_json(transformer / "config.json").get("pad_token_id") or 0,
+        pad_id=_text_config(transformer).get("pad_token_id") or 0,
         lowercase=bool(sentences.get("do_lower_case")),
         dense=dense,
         prompts=prompts.get("prompts") or {},
@@ -257,8 +269,36 @@ def _chat_template(transformer: Path) -> ChatTemplate | None:
     return ChatTemplate(source, written)
 
 
-def _position_limit(transformer: Path) -> int | None:
+def _text_config(transformer: Path) -> dict[str, Any]:
+    """What config.json says of the part that reads text."""
     config = _json(transformer / "config.json")
+    return config.get("text_config") or config
+
+
+def _shares_space(transformer: Path, pooling: str | None) -> bool:
+    """Whether the model has texts and pictures in one space. Raises RunError: not as we know it."""
+    config = _json(transformer / "config.json")
+    kind = config.get("model_type")
+    if "vision_config" not in config:
+        return False
+    if kind not in WITH_PICTURES:
+        raise RunError(
+            f"{transformer} is a model of the type `{kind}`, whose texts are not supported",
+            hint='`input = "image"` may embed pictures with it',
+        )
+    if pooling is not None:
+        raise RunError(
+            f"a text's vector of {transformer} is that which it shares a space with pictures by:"
+            " it has no other pooling",
+            hint="leave `pooling` out",
+        )
+    return True
+
+
+def _position_limit(transformer: Path) -> int | None:
+    config = _text_config(transformer)
+    if "vision_config" in _json(transformer / "config.json"):
+        return config.get("max_position_embeddings") or CLIP_MAX_TOKENS
     limit = config.get("max_position_embeddings") or config.get("n_positions")
     if isinstance(limit, int) and limit > 0:
         if config.get("model_type") in POSITIONS_AFTER_PADDING:

@@ -49,7 +49,7 @@ class NumberEmbedder:
     """
 
     notes = ()
-    truncated = max_tokens = 0
+    truncated, limit = 0, ""
 
     def __init__(
         self, sessions: Sessions, fit: graphs.Fit, spec: plan.Embedder, *, digest: str

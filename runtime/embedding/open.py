@@ -15,7 +15,7 @@ from synthc.runtime.models import fetch
 class LocalEmbedder(Protocol):
     """What makes vectors on this machine; to be used by one thread at a time.
 
-    `truncated` counts what was cut at `max_tokens`; `runs_on` and `why_there` say what it runs on and
+    `truncated` counts what was cut at `limit`; `runs_on` and `why_there` say what it runs on and
     why not on something better. `digest` is that of all that makes the vectors, None where a vector is
     made sooner than it is found again; `notes` are what else a person should know.
     """
@@ -31,7 +31,7 @@ class LocalEmbedder(Protocol):
     @property
     def truncated(self) -> int: ...
     @property
-    def max_tokens(self) -> int: ...
+    def limit(self) -> str: ...
 
     def embed(self, items: Any, /) -> Iterable[Any]:
         """A vector for each item, or the RowFailed that says why it has none."""
@@ -49,6 +49,20 @@ def open_local(
 
     if spec.input == "vector":
         return open_numbers(spec, reference, base=base, progress=progress)
+    if spec.input in ("image", "audio"):
+        from synthc.runtime.embedding.media_files import open_media_embedder
+
+        return open_media_embedder(
+            reference,
+            kind=spec.input,
+            base=base,
+            dimensions=spec.dimensions,
+            pooling=spec.pooling,
+            normalize=spec.normalize,
+            precision=spec.precision,
+            truncate=spec.truncate,
+            progress=progress,
+        )
     from synthc.runtime.embedding.static import is_table, open_table
 
     cache = cache_folder()

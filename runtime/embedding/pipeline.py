@@ -43,7 +43,8 @@ class TextEmbedder:
     """Embeds texts with a graph; to be used by one thread at a time.
 
     `digest` is the graph's. `truncated` counts the distinct texts so far that were longer than
-    `max_tokens`; `runs_on` and `why_there` say what the graph runs on and why not on something better.
+    `max_tokens`, which `limit` says in words; `runs_on` and `why_there` say what the graph runs on and
+    why not on something better.
     """
 
     notes = ()
@@ -74,6 +75,7 @@ class TextEmbedder:
         self.has_template = graph.chat_template is not None
         self._wraps_text = graph.wraps_text
         self.max_tokens = max_tokens or graph.max_tokens
+        self.limit = f"{self.max_tokens} tokens"
         self.truncated = 0
         self._sessions = session or Sessions(graph.path, gpus=gpus, threads=threads)
         self.runs_on, self.why_there = self._sessions.told, self._sessions.why
@@ -117,7 +119,9 @@ class TextEmbedder:
                     inputs_of(*pad([ids[row] for row in rows], self._pad_id)) for rows in batches
                 )
                 for rows, made in zip(batches, self._sessions.run(inputs), strict=True):
-                    vectors[start + rows] = self._first_dimensions(made)
+                    vectors[start + rows] = first_of(
+                        made, self.dimensions, unit_length=self._unit_length
+                    )
         return vectors[np.array([place[text] for text in texts], np.intp)]
 
     def _tokenise(self, texts: list[str | Rendered]) -> list[list[int]]:
@@ -137,15 +141,16 @@ class TextEmbedder:
                 found[place] = encoding.ids or [self._pad_id]
         return found
 
-    def _first_dimensions(self, vectors: np.ndarray) -> np.ndarray:
-        """Of vectors (rows, n) the first numbers: (rows, dimensions), of unit length as before."""
-        if vectors.shape[-1] == self.dimensions:
-            return vectors
-        vectors = vectors[..., : self.dimensions]
-        if not self._unit_length:
-            return vectors
-        lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-        return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+
+def first_of(vectors: np.ndarray, dimensions: int, *, unit_length: bool) -> np.ndarray:
+    """The first numbers of vectors (rows, longer), with unit length again where they have it."""
+    if vectors.shape[-1] == dimensions:
+        return vectors
+    vectors = vectors[..., :dimensions]
+    if not unit_length:
+        return vectors
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
 def pack(lengths: np.ndarray, budget: int, *, share: int = 1) -> Iterator[np.ndarray]:

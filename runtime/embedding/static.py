@@ -87,7 +87,7 @@ class StaticEmbedder:
     def __init__(self, table: Table, *, dimensions: int, normalize: bool, prompt: str) -> None:
         """Of a vector the first `dimensions` are kept; `prompt` stands before each text."""
         self.dimensions = dimensions
-        self.max_tokens = table.max_tokens or 0
+        self.limit = f"{table.max_tokens} tokens"
         self.truncated = self.tokens = self.unknown = 0
         self.repeated = table.repeated
         self._table = table

@@ -83,6 +83,7 @@ class TokenEmbedder:
         """
         self.dimensions = graph.dimensions
         self.max_tokens = max_tokens or graph.max_tokens
+        self.limit = f"{self.max_tokens} tokens"
         self.truncated = 0
         self._normalize = normalize
         self._sessions = session or Sessions(graph.path, gpus=gpus, threads=threads)

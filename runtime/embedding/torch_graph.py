@@ -18,13 +18,15 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from optimum.exporters.onnx import export as export_model
 from optimum.exporters.onnx import main_export
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from optimum.exporters.onnx.model_configs import CLIPTextWithProjectionOnnxConfig
+from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPTextModelWithProjection
 
 from synthc.runtime.backends.protocol import Message
 from synthc.runtime.embedding.chat_template import render
 from synthc.runtime.embedding.export import EXPORT_PACKAGES, EXPORTER, Graph
-from synthc.runtime.embedding.model_files import Dense, TextModel
+from synthc.runtime.embedding.model_files import TEXT_EMBEDS, Dense, TextModel
 from synthc.runtime.embedding.pipeline import (
     BATCH_TOKENS,
     TextEmbedder,
@@ -57,19 +59,23 @@ def export(model: TextModel, folder: Path, *, precision: str = "fp32") -> None:
     Raises RunError where the vectors are not those of the original, as near as the precision allows.
     """
     raw = folder / "raw"
-    main_export(
-        str(model.folder),
-        raw,
-        task="feature-extraction",
-        library_name="transformers",
-        opset=OPSET,
-        do_validation=False,  # the finished graph is compared below, with the original
-        local_files_only=True,
-    )
-    graph, how = _in_precision(raw / "model.onnx", precision, model)
-    width = AutoConfig.from_pretrained(model.folder, local_files_only=True).hidden_size
+    if model.pooling == TEXT_EMBEDS:
+        width = _export_text_tower(model, raw)
+    else:
+        main_export(
+            str(model.folder),
+            raw,
+            task="feature-extraction",
+            library_name="transformers",
+            opset=OPSET,
+            do_validation=False,  # the finished graph is compared below, with the original
+            local_files_only=True,
+        )
+        width = AutoConfig.from_pretrained(model.folder, local_files_only=True).hidden_size
+    samples = _batches(model) if precision == "int8" else ()
+    graph, how = in_precision(raw / "model.onnx", precision, samples)
     dimensions = append_head(graph, model, width=width)
-    _save(graph, folder / "model.onnx")
+    save(graph, folder / "model.onnx")
     shutil.rmtree(raw)
     shutil.copyfile(model.folder / "tokenizer.json", folder / "tokenizer.json")
 
@@ -107,12 +113,32 @@ def export(model: TextModel, folder: Path, *, precision: str = "fp32") -> None:
     write_json(folder / "card.json", card)
 
 
-def _in_precision(
-    path: Path, precision: str, model: TextModel
+def text_tower(folder: Path) -> CLIPTextModelWithProjection:
+    """The part of a CLIP that reads text, with what takes it into the space of pictures."""
+    whole = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = whole.text_config
+    config.projection_dim = whole.projection_dim
+    found = CLIPTextModelWithProjection.from_pretrained(
+        folder, config=config, local_files_only=True
+    )
+    return found.float().eval()
+
+
+def _export_text_tower(model: TextModel, raw: Path) -> int:
+    """Write the graph of the part of a CLIP that reads text; returns the dimensions of its vectors."""
+    tower = text_tower(model.folder)
+    raw.mkdir()
+    config = CLIPTextWithProjectionOnnxConfig(tower.config, task="feature-extraction")
+    export_model(tower, config, raw / "model.onnx", opset=OPSET)
+    return tower.config.projection_dim
+
+
+def in_precision(
+    path: Path, precision: str, samples: Sequence[dict[str, np.ndarray]] = ()
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """The exported graph with weights of that precision, and what the card says of how.
 
-    Its inputs and outputs stay as they are.
+    Its inputs and outputs stay as they are. `samples` are batches of inputs, by which eight bits are fitted.
     """
     match precision:
         case "fp16":
@@ -129,7 +155,7 @@ def _in_precision(
         case "int8":
             from synthc.runtime.embedding.int8 import in_eight_bits
 
-            graph, blockwise = in_eight_bits(path, _batches(model))
+            graph, blockwise = in_eight_bits(path, samples)
             return graph, {"blockwise": blockwise}
         case _:
             return onnx.load(path), {}
@@ -149,16 +175,18 @@ def _batches(model: TextModel) -> list[dict[str, np.ndarray]]:
 
 
 def append_head(model: onnx.ModelProto, text_model: TextModel, *, width: int) -> int:
-    """Replace a graph's outputs, `last_hidden_state` (rows, tokens, width) among them, by one.
+    """Replace a graph's outputs, `last_hidden_state` (rows, tokens, width) among them, or `text_embeds`
+    (rows, width) where the pooling is that, by one.
 
     That is `embedding`, (rows, dimensions): the tokens that `attention_mask` shows, pooled, then
     the dense layers, then unit length where it is wanted. Where the pooling is `none` it is (rows,
     tokens, dimensions), each token for itself. Returns the dimensions.
     """
     head = _Head(model.graph)
-    hidden = next(item for item in model.graph.output if item.name == "last_hidden_state")
-    rows, tokens, _ = hidden.type.tensor_type.shape.dim
-    if text_model.pooling == "none":
+    output = TEXT_EMBEDS if text_model.pooling == TEXT_EMBEDS else "last_hidden_state"
+    hidden = next(item for item in model.graph.output if item.name == output)
+    rows, tokens, *_ = hidden.type.tensor_type.shape.dim
+    if text_model.pooling in ("none", TEXT_EMBEDS):
         vectors, dimensions = hidden.name, width
     else:
         names = text_model.pooling.split("+")
@@ -285,7 +313,7 @@ def dense_weights(layer: Dense) -> dict[str, torch.Tensor]:
     return {name: tensor.float() for name, tensor in weights.items()}
 
 
-def _save(model: onnx.ModelProto, path: Path) -> None:
+def save(model: onnx.ModelProto, path: Path) -> None:
     """Write the graph, and its weights into a file beside it.
 
     That file can have any size, and is mapped where it is read: opening MiniLM takes half the memory.
@@ -302,7 +330,12 @@ def original_vectors(model: TextModel, samples: Sequence[str]) -> tuple[list[str
     compared.
     """
     tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
-    original = AutoModel.from_pretrained(model.folder, local_files_only=True).float().eval()
+    whole = model.pooling == TEXT_EMBEDS
+    original: Any = (
+        text_tower(model.folder)
+        if whole
+        else AutoModel.from_pretrained(model.folder, local_files_only=True).float().eval()
+    )
     takes = inspect.signature(original.forward).parameters
     texts, vectors = [], []
     for sample in samples:
@@ -318,7 +351,12 @@ def original_vectors(model: TextModel, samples: Sequence[str]) -> tuple[list[str
             continue
         taken = {name: value for name, value in inputs.items() if name in takes}
         with torch.inference_mode():
-            made = original_pooling(original(**taken).last_hidden_state[0], model.pooling)
+            given = original(**taken)
+            made = (
+                given.text_embeds
+                if whole
+                else original_pooling(given.last_hidden_state[0], model.pooling)
+            )
             for layer in model.dense:
                 weights = dense_weights(layer)
                 made = torch.nn.functional.linear(

@@ -17,8 +17,8 @@ from synthc.compiler import plan, types
 from synthc.runtime.backends.protocol import CallFailed, Content, Image, Verdict
 from synthc.runtime.engine.prompts import Picture
 from synthc.runtime.errors import RowFailed
+from synthc.runtime.listed import Listed, listed, not_listed
 from synthc.runtime.pictures import media_type, of_data_url
-from synthc.runtime.store.source import names_of
 
 LIMIT_MB = 20
 """Larger files are not sent: vendors take no larger ones, and many only smaller."""
@@ -28,11 +28,10 @@ _OTHERS = {b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%PDF": "PDF"}
 
 
 class Images:
-    """The pictures of a run: `listed` are the files that may be read, named from the folder `base`."""
+    """The pictures of a run: `files` are those that may be read."""
 
-    def __init__(self, listed: frozenset[str], base: Path) -> None:
-        self._listed = listed
-        self._base = base
+    def __init__(self, files: Listed) -> None:
+        self._files = files
         self._looked_at: dict[str, Image] = {}
 
     async def content(self, parts: Iterable[str | Picture]) -> Content:
@@ -58,16 +57,14 @@ class Images:
             return _of_bytes(name, value)
         if not isinstance(value, str):  # a plan can be edited by hand
             raise _failed(f"what `{name}` holds", "is no picture")
-        if value not in self._listed:
+        path = self._files.path(value)
+        if path is None:
             if value.startswith("data:"):
                 return _of_bytes(name, _decoded(name, value))
-            shown = value if len(value) <= 100 else f"{value[:98]} …"
-            raise _failed(
-                f"`{shown}`", "is listed by no `files(…)` of the spec, and no other file is read"
-            )
+            raise _failed(*not_listed(value))
         found = self._looked_at.get(value)
         if found is None:
-            found = await asyncio.to_thread(_of_file, value, self._base / value)
+            found = await asyncio.to_thread(_of_file, value, path)
             self._looked_at[value] = found
         return found
 
@@ -78,17 +75,7 @@ def images_of(plan_: plan.Plan, base: Path) -> Images:
     Raises RunError where a source lists no file.
     """
     shown = any(ask.images for table in plan_.tables for ask in plan.asks(table.ops))
-    sources = [table.source for table in plan_.tables if shown]
-    return Images(
-        frozenset(
-            name
-            for source in sources
-            if isinstance(source, plan.Files)
-            and any(isinstance(column.type, types.Image) for column in source.columns)
-            for name in names_of(source, base)
-        ),
-        base,
-    )
+    return Images(listed(plan_, base, types.Image()) if shown else Listed(frozenset(), base))
 
 
 def as_kept(content: Content) -> Any:

