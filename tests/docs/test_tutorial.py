@@ -13,7 +13,9 @@ from tests.docs.blocks import files
 
 __all__ = ("call", "folder")
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
-BLOCK = re.compile(r"^(<!-- mistake -->\n)?```(synth|sh|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"^(<!-- mistake -->\n)?```(synth|sh|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE
+)
 
 
 def test_the_page_is_true(folder: Path, call: Synthc) -> None:
