@@ -56,7 +56,7 @@ class SynthLexer(RegexLexer):
             (r"\|>", Operator, "step"),
             (rf"({_RESERVED})\b", Keyword),
             (r"(true|false|null)\b", Keyword.Constant),
-            (rf"({_TYPES})\b(?!\s*[=(:|.])", Keyword.Type),
+            (rf"(:)(\s*)({_TYPES})\b", bygroups(Punctuation, Whitespace, Keyword.Type)),
             (rf"({_WORDS})\b(?!\s*[=:.,)(])", Keyword),
             (r"-?\d+(\.\d+)?([eE][+-]?\d+)?", Number),
             (r"[A-Za-z_]\w*(?=\()", Name.Function),
