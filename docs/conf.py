@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lexer import SynthLexer
+from lexer import SqlLexer, SynthLexer
 from sphinx.application import Sphinx
 
 project = "synthc"
@@ -34,5 +34,6 @@ pygments_dark_style = "native"
 
 
 def setup(app: Sphinx) -> None:
-    """Called by Sphinx: the language of the specs."""
+    """Called by Sphinx: the languages of the specs."""
     app.add_lexer("synth", SynthLexer)
+    app.add_lexer("sql", SqlLexer)

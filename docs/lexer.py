@@ -23,7 +23,7 @@ _TYPES = "text|int|float|bool|json|chat|vector|image|audio"
 _SQL = (
     "select|from|where|group|by|order|having|limit|offset|join|left|right|inner|outer|full|cross|on|using"
     "|union|all|any|distinct|as|and|or|not|in|is|null|true|false|like|ilike|between|exists"
-    "|case|when|then|else|end|cast|try_cast|over|partition|qualify|rows|range|asc|desc|nulls|first|last"
+    r"|case|when|then|else|end|cast|try_cast|over|partition|qualify|asc|desc|nulls\s+(?:first|last)"
     "|with|recursive|values|exclude|replace|filter|unnest|lateral|interval"
 )
 
@@ -97,7 +97,7 @@ class SynthLexer(RegexLexer):
             (r"'(?:[^']|'')*'", String.Single),
             (r"\$[A-Za-z_]\w*", Name.Variable),
             (r"\d+(\.\d+)?([eE][+-]?\d+)?", Number),
-            (rf"(?i:{_SQL})\b", Keyword),
+            (rf"(?<!\.)(?i:{_SQL})\b", Keyword),
             (r"[A-Za-z_]\w*(?=\()", Name.Function),
             (r"[A-Za-z_]\w*", Name),
         ],
@@ -113,4 +113,21 @@ class SynthLexer(RegexLexer):
             include("sql words"),
             (r".", Operator),
         ],
+    }
+
+
+class SqlLexer(RegexLexer):
+    """DuckDB's SQL by itself, in the colours that it has in a spec."""
+
+    name = "DuckDB's SQL"
+    aliases: ClassVar = ["sql"]
+
+    tokens: ClassVar = {
+        "root": [
+            (r"\s+", Whitespace),
+            (r'"[^"]*"', Name),
+            include("sql words"),
+            (r".", Operator),
+        ],
+        "sql words": SynthLexer.tokens["sql words"],
     }

@@ -9,7 +9,7 @@ import pytest
 from pygments.token import Error, Keyword, Name, String, Token
 
 from docs.commands import page
-from docs.lexer import SynthLexer
+from docs.lexer import SqlLexer, SynthLexer
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -55,6 +55,12 @@ def test_sql_and_jinja_are_seen_in_strings() -> None:
     assert (Keyword.Type, "text") in found
     assert (String.Interpol, "{{ a }}") in found
     assert (String, "!") in found
+
+
+def test_sql_by_itself_has_the_same_colours() -> None:
+    found = list(SqlLexer().get_tokens('SELECT "column", r.rows FROM synth.rows AS r'))
+    assert [word for kind, word in found if kind is Keyword] == ["SELECT", "FROM", "AS"]
+    assert (Name, '"column"') in found
 
 
 def test_what_cannot_stand_in_a_spec_is_an_error() -> None:
