@@ -81,9 +81,22 @@ def fetch(name: str, as_json: bool) -> None:
     default="text",
     help="What the model takes.",
 )
-@click.option("--pooling", type=click.Choice(["mean", "cls", "last", "max", "none"]))
-@click.option("--normalize/--no-normalize", default=None)
-@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32")
+@click.option(
+    "--pooling",
+    type=click.Choice(["mean", "cls", "last", "max", "none"]),
+    help="How the vectors of tokens become one (the model's own, or mean).",
+)
+@click.option(
+    "--normalize/--no-normalize",
+    default=None,
+    help="Whether vectors have unit length (the model's own, or yes).",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    default="fp32",
+    help="Of the graph's numbers (fp32); fp16 is for GPUs, int8 for processors.",
+)
 @json_option
 def export(
     name: str,

@@ -108,7 +108,7 @@ NOUNS: Mapping[Input, str] = {
     "text": "text",
     "image": "picture",
     "audio": "recording",
-    "vector": "vector",
+    "vector": "list",
 }
 """What people are told was embedded."""
 

@@ -336,10 +336,7 @@ def _as_lines(turns: Sequence[Message]) -> str:
 
 
 def _counted(count: int, what: str) -> str:
-    if count == 1:
-        return f"1 {what}"
-    first, *rest = what.split(" ")
-    return " ".join([str(count), f"{first}s", *rest])
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
 def _kind(spec: plan.Backend | plan.Embedder) -> str:

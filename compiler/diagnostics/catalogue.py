@@ -80,7 +80,7 @@ class Unclosed(Problem, frozen=True):
 class BadEscape(Problem, frozen=True):
     r"""A backslash in a string that starts no escape.
 
-    What: in `"…"` a backslash starts one of \n \t \r \" \\ \/ and \uXXXX.
+    What: in `"…"` only `n`, `t`, `r`, `"`, `/`, a backslash, or `u` and four digits follow a backslash.
     Why: a regular expression or LaTeX written in plain quotes would silently lose its backslashes.
     Example: `where("x ~ '\d+'")`.
     Fix: write the string in triple quotes, where a backslash is itself: `where(\"\"\"x ~ '\d+'\"\"\")`.

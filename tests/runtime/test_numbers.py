@@ -116,7 +116,7 @@ def test_the_codes_are_those_of_the_original(coder: Coder, there: Path) -> None:
     report = made(spec(more='input_name = "pixels"  output_name = "code"'), there, "")
     assert np.abs(codes(there) - coder.codes).max() < 1e-5
     assert column(there, "SELECT DISTINCT typeof(code) FROM t") == ["FLOAT[16]"]
-    assert report.notes[0].startswith("codes: 300 lists of numbers embedded on ")
+    assert report.notes[0].startswith("codes: 300 lists embedded on ")
 
 
 def test_a_list_is_embedded_once_also_across_runs(
