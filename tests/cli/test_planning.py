@@ -212,10 +212,10 @@ def test_what_could_steer_a_terminal_is_escaped(folder: Path, call: Synthc) -> N
     assert "\x1b" not in call("plan", path).out
 
 
-def test_of_numbers_it_counts_the_vectors(folder: Path, call: Synthc) -> None:
+def test_of_numbers_it_counts_the_lists(folder: Path, call: Synthc) -> None:
     (folder / "codes.synth").write_text(
         'embedder codes { model = "codes.onnx"  input = "vector"  dimensions = 2 }\n'
         'table t = sql "SELECT [1.0, 2.0] AS pixels" |> embed(pixels) using codes\n',
         encoding="utf-8",
     )
-    assert "embed(pixels) with codes                      1 vector\n" in call("plan").out
+    assert "embed(pixels) with codes                      1 list\n" in call("plan").out
