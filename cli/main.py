@@ -27,6 +27,7 @@ COMMANDS = {
     "run": "running.run",
     "sql": "querying.sql",
     "export": "querying.export",
+    "report": "reporting.report",
     "fmt": "formatting.fmt",
     "init": "starting.init",
     "explain": "compiling.explain",

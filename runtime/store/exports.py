@@ -40,15 +40,15 @@ def export(connection: duckdb.DuckDBPyConnection, table: str, path: Path) -> int
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # A result that is not read to its end would block the connection: it gets its own.
-        with cursor_of(connection) as cursor, _whole(path) as file:
+        with cursor_of(connection) as cursor, whole_file(path) as file:
             return write(cursor.sql(query).to_arrow_reader(_BATCH), file)
     except OSError as error:
         raise RunError(f"{path.name} cannot be written: {error.strerror or error}") from None
 
 
 @contextlib.contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the name only when all of it is there."""
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the name only when all of it is there. Raises OSError."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
