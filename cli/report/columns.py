@@ -12,7 +12,7 @@ from synthc.compiler import types
 from synthc.compiler.types import Field, Type
 
 BINS = 24
-SHOWN_VALUES = 10
+SHOWN_VALUES = 8
 FEW = 30
 """Different values that are worth counting one by one."""
 
@@ -64,17 +64,17 @@ def _profile(query: Query, table: str, name: str, x: str, type_: Type) -> Column
     what, size = measure
     ((total, filled, distinct, low, middle, high),) = rows(
         query,
-        f"SELECT count(*), count({x}), count(DISTINCT hash({x})), min({size}), median({size}), max({size})"
+        f"SELECT count(*), count({x}), count(DISTINCT hash({x})) FILTER (WHERE {x} IS NOT NULL), min({size}), median({size}), max({size})"
         f" FROM {table}",
     )
-    facts = [] if low is None else [(what, f"{low:,} to {high:,}, half of them up to {middle:,.0f}")]
+    facts = [] if low is None else [(what, _sizes(low, middle, high))]
     values, others = ((), 0)
     if isinstance(known, types.Text | types.Choice | types.Image | types.Audio):
         values, others = _frequent(query, table, x, filled, distinct)
         empty = _one(query, f"SELECT count_if({x} = '') FROM {table}")
         facts += [("empty", f"{empty:,}")] if empty else []
     histogram = None
-    if not isinstance(known, types.Choice):
+    if not values or distinct > SHOWN_VALUES:  # the lengths of labels say nothing
         histogram = _histogram(query, table, size, what, low, high, whole=True)
     return Column(
         name=brief(name),
@@ -87,6 +87,10 @@ def _profile(query: Query, table: str, name: str, x: str, type_: Type) -> Column
         values=values,
         others=others,
     )
+
+
+def _sizes(low: int, middle: float, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}, half of them up to {middle:,.0f}"
 
 
 def _measure(type_: Type, x: str) -> tuple[str, str] | None:
@@ -117,10 +121,10 @@ def _number(query: Query, table: str, name: str, x: str, type_: Type) -> Column:
     ]
     values: tuple[Bar, ...] = ()
     histogram = None
-    if 0 < distinct <= 12:
+    if 0 < distinct <= min(12, filled // 2):
         found = rows(query, f"SELECT {x}, count(*) FROM {table} WHERE {x} IS NOT NULL GROUP BY 1 ORDER BY 1")
         values = tuple(Bar(figure(value), count) for value, count in found)
-    else:
+    elif low is not None and not distinct == filled == high - low + 1:  # which only counts rows
         whole = types.sql(type_) == "BIGINT"
         histogram = _histogram(query, table, finite, "values", low, high, whole=whole)
     return Column(
@@ -182,7 +186,7 @@ def _frequent(
         f"SELECT left({x}, 200), count(*) FROM {table} WHERE {x} IS NOT NULL"
         f" GROUP BY {x} ORDER BY 2 DESC, 1 LIMIT {SHOWN_VALUES}",
     )
-    if found[0][1] == 1 and distinct > SHOWN_VALUES:
+    if found[0][1] == 1 and distinct > 2:  # each stands there once
         return (), 0
     bars = tuple(Bar(brief(value, 80), count) for value, count in found)
     return bars, filled - sum(bar.count for bar in bars)

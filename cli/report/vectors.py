@@ -161,11 +161,11 @@ def _labellings(
     table: Table, columns: Sequence[tuple[str, str, types.Type]]
 ) -> list[tuple[str, str]]:
     """Columns with a few values each: choices first, then texts and truths, then small numbers."""
-    distinct = {column.name: column.distinct for column in table.columns}
+    known = {column.name: column for column in table.columns}
     few = [
         (name, x, type_)
         for name, x, type_ in columns
-        if 2 <= (distinct.get(shown(name)) or 0) <= LABELS
+        if (c := known[brief(name)]).distinct and 2 <= c.distinct <= min(LABELS, c.filled / 2)
     ]
 
     def rank(column: tuple[str, str, types.Type]) -> int:
