@@ -55,4 +55,6 @@ def _check(target: Path, mark: str) -> None:
         return
     with target.open("rb") as file:
         if file.read(len(mark)) != mark.encode():
-            raise usage(f"{target} is there, and is no report of synthc's", "name another with `-o`")
+            raise usage(
+                f"{target} is there, and is no report of synthc's", "name another with `-o`"
+            )

@@ -64,8 +64,8 @@ def _profile(query: Query, table: str, name: str, x: str, type_: Type) -> Column
     what, size = measure
     ((total, filled, distinct, low, middle, high),) = rows(
         query,
-        f"SELECT count(*), count({x}), count(DISTINCT hash({x})) FILTER (WHERE {x} IS NOT NULL), min({size}), median({size}), max({size})"
-        f" FROM {table}",
+        f"SELECT count(*), count({x}), count(DISTINCT hash({x})) FILTER (WHERE {x} IS NOT NULL),"
+        f" min({size}), median({size}), max({size}) FROM {table}",
     )
     facts = [] if low is None else [(what, _sizes(low, middle, high))]
     values, others = ((), 0)
@@ -115,14 +115,20 @@ def _number(query: Query, table: str, name: str, x: str, type_: Type) -> Column:
         f"SELECT count(*), count({x}), count(DISTINCT {x}), min({finite}), avg({finite}),"
         f" median({finite}), max({finite}) FROM {table}",
     )
-    facts = [] if low is None else [
-        ("from, to", f"{figure(low)} to {figure(high)}"),
-        ("mean, median", f"{figure(mean)}, {figure(middle)}"),
-    ]
+    facts = (
+        []
+        if low is None
+        else [
+            ("from, to", f"{figure(low)} to {figure(high)}"),
+            ("mean, median", f"{figure(mean)}, {figure(middle)}"),
+        ]
+    )
     values: tuple[Bar, ...] = ()
     histogram = None
     if 0 < distinct <= min(12, filled // 2):
-        found = rows(query, f"SELECT {x}, count(*) FROM {table} WHERE {x} IS NOT NULL GROUP BY 1 ORDER BY 1")
+        found = rows(
+            query, f"SELECT {x}, count(*) FROM {table} WHERE {x} IS NOT NULL GROUP BY 1 ORDER BY 1"
+        )
         values = tuple(Bar(figure(value), count) for value, count in found)
     elif low is not None and not distinct == filled == high - low + 1:  # which only counts rows
         whole = types.sql(type_) == "BIGINT"
@@ -162,7 +168,9 @@ def _other(query: Query, table: str, name: str, x: str, type_: Type) -> Column:
         f"SELECT count(*), count({x}), count(DISTINCT {text}), min({text}), max({text}) FROM {table}",
     )
     values, others = _frequent(query, table, text, filled, distinct)
-    facts = (("from, to", f"{brief(low, 40)} to {brief(high, 40)}"),) if filled and not values else ()
+    facts = (
+        (("from, to", f"{brief(low, 40)} to {brief(high, 40)}"),) if filled and not values else ()
+    )
     return Column(
         name=brief(name),
         type=brief(types.name(type_)),
@@ -211,7 +219,9 @@ def _histogram(
         of,
         figure(low),
         figure(high),
-        tuple(Bar(_range(low, width, number, whole), counts.get(number, 0)) for number in range(bins)),
+        tuple(
+            Bar(_range(low, width, number, whole), counts.get(number, 0)) for number in range(bins)
+        ),
     )
 
 

@@ -271,7 +271,7 @@ class Served(Struct, frozen=True, kw_only=True):
 
 
 class Node(Struct, frozen=True):
-    """A box of the picture, `kind` is `table` or `file`: its upper left corner in pixels, and what it says."""
+    """A box of the picture, a `table` or a `file`: what it says, and its upper left corner in pixels."""
 
     name: str
     below: str

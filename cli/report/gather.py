@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import msgspec
@@ -199,28 +199,14 @@ def _calls_of(query: Query) -> dict[str, dict[str, int]]:
 
 def _runs(query: Query) -> tuple[Run, ...]:
     """The last runs, the latest first."""
-    found = rows(
+    return _each(
         query,
-        f"""SELECT r.run_id, r.spec, r.seed, strftime(r.started_at, '%Y-%m-%d %H:%M:%S'),
-            CAST(epoch(r.ended_at - r.started_at) AS DOUBLE), r.status,
-            sum(calls)::BIGINT, sum(input_tokens)::BIGINT, sum(output_tokens)::BIGINT, sum(cost_usd)
+        Run,
+        f"""SELECT r.run_id AS number, r.spec, r.seed,
+            strftime(r.started_at, '%Y-%m-%d %H:%M:%S') AS started,
+            CAST(epoch(r.ended_at - r.started_at) AS DOUBLE) AS seconds, r.status, {_SUMS}
         FROM synth.runs AS r LEFT JOIN synth.costs AS c USING (run_id)
-        GROUP BY ALL ORDER BY 1 DESC LIMIT {SHOWN_RUNS}""",
-    )
-    return tuple(
-        Run(
-            number=number,
-            spec=shown(spec),
-            seed=seed,
-            started=started,
-            seconds=seconds,
-            status=status,
-            calls=calls or 0,
-            input_tokens=tokens_in or 0,
-            output_tokens=tokens_out or 0,
-            cost_usd=cost,
-        )
-        for number, spec, seed, started, seconds, status, calls, tokens_in, tokens_out, cost in found
+        GROUP BY ALL ORDER BY number DESC LIMIT {SHOWN_RUNS}""",
     )
 
 
@@ -244,10 +230,14 @@ def _failure(query: Query, group: tuple[Any, ...]) -> Failures:
         f" ORDER BY row_key LIMIT {EXAMPLES}",
     ):
         wanted = ", ".join(f"from_hex('{digest}')" for digest in digests)
-        answers = rows(
-            query,
-            f"SELECT left(answer, 1000) FROM synth.calls WHERE digest IN ({wanted}) ORDER BY reask",
-        ) if digests else []
+        answers = (
+            rows(
+                query,
+                f"SELECT left(answer, 1000) FROM synth.calls WHERE digest IN ({wanted}) ORDER BY reask",
+            )
+            if digests
+            else []
+        )
         examples.append(
             Example(brief(key), brief(detail, 500), tuple(brief(a or "", 500) for (a,) in answers))
         )
@@ -280,53 +270,49 @@ def _sql_of(made: plan.Plan | None, name: str) -> str:
 
 
 def _costs(query: Query) -> tuple[Cost, ...]:
-    found = rows(
+    return _each(
         query,
-        """SELECT table_name, "column", backend, sum(calls)::BIGINT, sum(input_tokens)::BIGINT,
-            sum(output_tokens)::BIGINT, sum(cost_usd)
-        FROM synth.costs GROUP BY ALL ORDER BY 7 DESC NULLS LAST, 4 DESC, 1, 2""",
-    )
-    return tuple(
-        Cost(
-            table=shown(table or ""),
-            column=shown(column or ""),
-            backend=shown(backend),
-            calls=calls,
-            input_tokens=tokens_in or 0,
-            output_tokens=tokens_out or 0,
-            cost_usd=cost,
-        )
-        for table, column, backend, calls, tokens_in, tokens_out, cost in found
+        Cost,
+        f"""SELECT coalesce(table_name, ''), coalesce("column", ''), backend, {_SUMS}
+        FROM synth.costs GROUP BY ALL ORDER BY cost_usd DESC NULLS LAST, calls DESC, 1, 2""",
     )
 
 
 def _served(query: Query) -> tuple[Served, ...]:
-    found = rows(
+    return _each(
         query,
-        """SELECT backend, model, count(*), median(latency_s), quantile_cont(latency_s, 0.95),
-            count_if(attempts > 1), count_if(reask > 0), count_if(finish_reason = 'length'),
-            sum(input_tokens)::BIGINT, sum(output_tokens)::BIGINT,
+        Served,
+        """SELECT backend, model, count(*) AS calls, median(latency_s) AS median_s,
+            quantile_cont(latency_s, 0.95) AS slow_s, count_if(attempts > 1)::BIGINT AS retried,
+            count_if(reask > 0)::BIGINT AS reasked,
+            count_if(finish_reason = 'length')::BIGINT AS cut_off,
+            coalesce(sum(input_tokens), 0)::BIGINT AS input_tokens,
+            coalesce(sum(output_tokens), 0)::BIGINT AS output_tokens,
             sum(coalesce(input_tokens, 0) * input_usd_per_mtok
-                + coalesce(output_tokens, 0) * output_usd_per_mtok) / 1e6
+                + coalesce(output_tokens, 0) * output_usd_per_mtok) / 1e6 AS cost_usd
         FROM synth.calls LEFT JOIN synth.prices USING (run_id, backend)
-        GROUP BY ALL ORDER BY 3 DESC, 1, 2""",
+        GROUP BY ALL ORDER BY calls DESC, 1, 2""",
     )
+
+
+_SUMS = """coalesce(sum(calls), 0)::BIGINT AS calls,
+    coalesce(sum(input_tokens), 0)::BIGINT AS input_tokens,
+    coalesce(sum(output_tokens), 0)::BIGINT AS output_tokens, sum(cost_usd) AS cost_usd"""
+
+Shown = TypeVar("Shown", Run, Cost, Served)
+
+
+def _each(query: Query, kind: type[Shown], sql: str) -> tuple[Shown, ...]:
+    """Rows as what they stand for: the columns of the query are its fields, in order."""
+    names = [field.name for field in msgspec.structs.fields(kind)]
     return tuple(
-        Served(
-            backend=shown(backend),
-            model=shown(model),
-            calls=calls,
-            median_s=median,
-            slow_s=slow,
-            retried=retried,
-            reasked=reasked,
-            cut_off=cut_off,
-            input_tokens=tokens_in or 0,
-            output_tokens=tokens_out or 0,
-            cost_usd=cost,
+        kind(
+            **{
+                name: shown(value) if isinstance(value, str) else value
+                for name, value in zip(names, row, strict=True)
+            }
         )
-        for backend, model, calls, median, slow, retried, reasked, cut_off, tokens_in, tokens_out, cost
-        in found
+        for row in rows(query, sql)
     )
 
 

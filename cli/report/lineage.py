@@ -23,19 +23,29 @@ BUDGET = 8_000_000
 
 
 def readings(
-    query: Query, tables: Sequence[tuple[plan.Table, Table]], chains: Mapping[str, Sequence[str]], seed: int
+    query: Query,
+    tables: Sequence[tuple[plan.Table, Table]],
+    chains: Mapping[str, Sequence[str]],
+    seed: int,
 ) -> tuple[Reading, ...]:
     """Rows of each table; `chains` are a table and the tables that its rows came through, by name."""
     by_name = {made.name: made for made, _ in tables}
     share = BUDGET // max(len(tables), 1)
     return tuple(
-        _reading(query, made, table, [by_name[n] for n in chains[made.name] if n in by_name], seed, share)
+        _reading(
+            query, made, table, [by_name[n] for n in chains[made.name] if n in by_name], seed, share
+        )
         for made, table in tables
     )
 
 
 def _reading(
-    query: Query, made: plan.Table, table: Table, through: Sequence[plan.Table], seed: int, share: int
+    query: Query,
+    made: plan.Table,
+    table: Table,
+    through: Sequence[plan.Table],
+    seed: int,
+    share: int,
 ) -> Reading:
     chosen = _chosen(query, made.name, seed)
     values = _values(query, made, [position for _, position, _ in chosen if position is not None])
@@ -84,17 +94,23 @@ def _sample(found: Sequence[Row], table: Table, full: bool) -> str:
     if kept == table.rows:
         parts.append(f"all {kept:,} rows" if kept > 1 else f"{kept} row")
     else:
-        parts.append(f"{kept:,} of {table.rows:,} rows: the first, and others drawn by the run's seed")
+        parts.append(
+            f"{kept:,} of {table.rows:,} rows: the first, and others drawn by the run's seed"
+        )
     for status, count in (("failed", table.failed), ("dropped", table.dropped)):
         here = sum(row.status == status for row in found)
         if count:
-            parts.append(f"{here:,} of {count:,} that {'failed' if status == 'failed' else 'were dropped'}")
+            parts.append(
+                f"{here:,} of {count:,} that {'failed' if status == 'failed' else 'were dropped'}"
+            )
     if full:
         parts.append("no more fit on a page")
     return "; ".join(parts)
 
 
-def _values(query: Query, made: plan.Table, positions: Sequence[int]) -> dict[int, tuple[Texted, ...]]:
+def _values(
+    query: Query, made: plan.Table, positions: Sequence[int]
+) -> dict[int, tuple[Texted, ...]]:
     if not positions:
         return {}
     columns = "".join(
@@ -107,7 +123,9 @@ def _values(query: Query, made: plan.Table, positions: Sequence[int]) -> dict[in
         f" WHERE rowid IN ({', '.join(map(str, positions))})",
     )
     return {
-        row[0]: tuple(texted(value, length) for value, length in zip(row[1::2], row[2::2], strict=True))
+        row[0]: tuple(
+            texted(value, length) for value, length in zip(row[1::2], row[2::2], strict=True)
+        )
         for row in found
     }
 
@@ -124,7 +142,8 @@ def trimmed(x: str, type_: Type) -> str:
             return f"list_transform({x}, lambda item: {trimmed('item', element)})"
         case types.Record(fields) if _has_vector(type_):
             parts = ", ".join(
-                f"{types.quote(f.name)} := {trimmed(f'{x}.{types.quote(f.name)}', f.type)}" for f in fields
+                f"{types.quote(f.name)} := {trimmed(f'{x}.{types.quote(f.name)}', f.type)}"
+                for f in fields
             )
             return f"CASE WHEN {x} IS NULL THEN NULL ELSE struct_pack({parts}) END"
         case known if types.sql(known) == "VARCHAR":
@@ -163,9 +182,7 @@ def _events(
     for key in keys:
         for owner in _lines(key) if forked else (key,):
             owners[owner].append(key)
-    where = (
-        f"WHERE table_name IN ({listed([t.name for t in through])}) AND row_key IN ({listed([*owners])})"
-    )
+    where = f"WHERE table_name IN ({listed([t.name for t in through])}) AND row_key IN ({listed([*owners])})"
     where_of = {table.name: places(table) for table in through}
     order = {
         (table.name, what): (-depth, at)
@@ -174,13 +191,18 @@ def _events(
     }
     found: dict[str, list[tuple[Any, Event]]] = defaultdict(list)
     for table, key, rank, event in chain(
-        _draws(query, where), _mutations(query, where), _calls(query, where), _failures(query, where)
+        _draws(query, where),
+        _mutations(query, where),
+        _calls(query, where),
+        _failures(query, where),
     ):
         place = event.place or where_of.get(table, {}).get(event.column)
         depth = order.get((table, event.column), (0, len(order)))
         for owner in owners[key]:
             other = table if through and table != through[0].name else None
-            told = _with(event, place=place, table=other and shown(other), column=shown(event.column))
+            told = _with(
+                event, place=place, table=other and shown(other), column=shown(event.column)
+            )
             found[owner].append(((*depth, *rank), told))
     return {
         key: [event for _, event in sorted(events, key=lambda one: one[0])]
@@ -212,7 +234,8 @@ def _numbers(rounds: str | None) -> tuple[int, ...]:
 
 def _draws(query: Query, where: str) -> Noted:
     for table, key, column, round_, value in rows(
-        query, f'SELECT table_name, row_key, "column", round, left(value, {CUT}) FROM synth.draws {where}'
+        query,
+        f'SELECT table_name, row_key, "column", round, left(value, {CUT}) FROM synth.draws {where}',
     ):
         number = str(round_) if round_ is not None else None
         event = Event(kind="draw", column=column, round=number, value=texted(value))
@@ -221,7 +244,8 @@ def _draws(query: Query, where: str) -> Noted:
 
 def _mutations(query: Query, where: str) -> Noted:
     for table, key, column, round_, set_, name in rows(
-        query, f'SELECT table_name, row_key, "column", round, set, mutation FROM synth.mutations {where}'
+        query,
+        f'SELECT table_name, row_key, "column", round, set, mutation FROM synth.mutations {where}',
     ):
         number = str(round_) if round_ is not None else None
         event = Event(

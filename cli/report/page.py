@@ -15,13 +15,16 @@ from typing import Any
 
 import msgspec
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from synthc.cli.display import duration
 from synthc.cli.report.contents import Contents
 
 MARK = "<!doctype html>\n<!-- made by synthc report -->"
 """How every report begins: what begins otherwise is never overwritten."""
+
+
+_NONE = "—"
+"""What stands where there is no number."""
 
 
 def page(contents: Contents) -> str:
@@ -33,22 +36,21 @@ def page(contents: Contents) -> str:
     style, script = _file("page.css"), _file("page.js")
     data = {"maps": contents.maps, "readings": contents.readings}
     return environment.from_string(_file("page.html.jinja")).render(
-        mark=Markup(MARK),
+        mark=MARK,
         it=contents,
-        style=Markup(style),
-        script=Markup(script),
+        style=style,
+        script=script,
         policy=(
             f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}';"
             " base-uri 'none'; form-action 'none'"
         ),
-        data=Markup(as_data(data)),
+        data=as_data(data),
     )
 
 
 def as_data(value: Any) -> str:
-    """A value as JSON that can stand in a script element: `<` is escaped, and what is not ASCII with it."""
-    text = msgspec.json.encode(value).decode()
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    """A value as JSON that can stand in a script element: nothing in it looks like a tag."""
+    return msgspec.json.encode(value).decode().replace("<", "\\u003c")
 
 
 def _file(name: str) -> str:
@@ -61,14 +63,14 @@ def _digest(text: str) -> str:
 
 
 def _figures(number: int | None) -> str:
-    return "–" if number is None else f"{number:,}"
+    return _NONE if number is None else f"{number:,}"
 
 
 def _dollars(number: float | None) -> str:
-    return "–" if number is None else f"${number:,.4f}"
+    return _NONE if number is None else f"${number:,.4f}"
 
 
 def _seconds(number: float | None) -> str:
     if number is None:
-        return "–"
+        return _NONE
     return f"{number:.2f} s" if number < 10 else duration(number)

@@ -25,8 +25,8 @@ def maps(query: Query, made: plan.Table, table: Table, seed: int) -> tuple[Map, 
     vectors = [c for c in columns if isinstance(types.required(c[2]), types.Vector)]
     return tuple(
         found
-        for name, x, type_ in vectors
-        if (found := _map(query, made, table, columns, (name, x, type_), seed)) is not None
+        for name, x, _ in vectors
+        if (found := _map(query, made, table, columns, (name, x), seed)) is not None
     )
 
 
@@ -35,10 +35,10 @@ def _map(
     made: plan.Table,
     table: Table,
     columns: Sequence[tuple[str, str, types.Type]],
-    vector: tuple[str, str, types.Type],
+    vector: tuple[str, str],
     seed: int,
 ) -> Map | None:
-    name, x, type_ = vector
+    name, x = vector
     text = _text_of(made, columns, name)
     labels = _labellings(table, columns)
     wanted = ", ".join(
@@ -113,7 +113,9 @@ def project(matrix: np.ndarray) -> tuple[np.ndarray, float]:
     flat = centred @ axes.T
     low, span = flat.min(axis=0), np.ptp(flat, axis=0)
     total = float(squares.sum())
-    return (flat - low) / np.where(span > 0, span, 1), float(squares[:2].sum()) / total if total else 1.0
+    return (flat - low) / np.where(span > 0, span, 1), float(
+        squares[:2].sum()
+    ) / total if total else 1.0
 
 
 def alike(matrix: np.ndarray) -> tuple[list[tuple[float, int, int]], np.ndarray]:
@@ -153,7 +155,9 @@ def _text_of(
     wrote = next((o.value for o in made.outputs if o.name == vector), None)
     for op in made.ops:
         if isinstance(op, plan.Embed) and op.write == wrote and op.read in slots:
-            return next(((n, x) for n, x in texts if n == slots[op.read]), texts[0] if texts else None)
+            return next(
+                ((n, x) for n, x in texts if n == slots[op.read]), texts[0] if texts else None
+            )
     return texts[0] if texts else None
 
 

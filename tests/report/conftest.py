@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, Playwright, sync_playwright
 
 from tests.report import hostile
 
@@ -59,16 +59,23 @@ def opened(browser: Browser) -> Iterator[Open]:
         )
         contexts.append(context)
         found = Opened(context.new_page())
+
+        def refused(dialog: Dialog) -> None:
+            found.troubles.append("dialog")
+            dialog.dismiss()
+
         page, url = found.page, path.absolute().as_uri()
         page.on("console", lambda message: found.troubles.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: found.troubles.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (found.troubles.append("dialog"), dialog.dismiss()))
+        page.on("dialog", refused)
         page.on("popup", lambda _: found.troubles.append("popup"))
         page.on(
             "request",
-            lambda request: None
-            if request.url.split("#")[0] == url
-            else found.troubles.append(f"request: {request.url}"),
+            lambda request: (
+                None
+                if request.url.split("#")[0] == url
+                else found.troubles.append(f"request: {request.url}")
+            ),
         )
         page.goto(url)
         return found

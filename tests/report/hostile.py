@@ -37,7 +37,11 @@ backend teller {
   url = env("SYNTH_URL")  model = "<b>teller</b>"  attempts = 1  reasks = 1
   price { input_usd_per_mtok = 1  output_usd_per_mtok = 2 }
 }
-mutations twist { in current: text  longer "Longer: {{ current }}"  shorter weight 2 "Shorter: {{ current }}" }
+mutations twist {
+  in current: text
+  longer "Longer: {{ current }}"
+  shorter weight 2 "Shorter: {{ current }}"
+}
 
 task tell {
   in  number: int
@@ -84,7 +88,9 @@ def answered(sent: Sent) -> Said | dict[str, Any]:
         if number == 3 and len(sent.body["messages"]) == 1:
             return _completion("not yet")
         advice = "half of a pair: \ud800" if number == 4 else None
-        return _completion(json.dumps({"score": 1 if number == 1 else number % 2 + 2, "advice": advice}))
+        return _completion(
+            json.dumps({"score": 1 if number == 1 else number % 2 + 2, "advice": advice})
+        )
     return _completion(f"<b>{prompt[:60]}</b> and more")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -48,9 +49,7 @@ def test_nothing_that_a_model_answered_runs(opened: Open, hostile_report: Path) 
     assert found.troubles == []
 
 
-def test_the_policy_stops_what_would_get_into_the_page(
-    opened: Open, hostile_report: Path
-) -> None:
+def test_the_policy_stops_what_would_get_into_the_page(opened: Open, hostile_report: Path) -> None:
     page = opened(hostile_report).page
     violated = page.evaluate(
         """() => new Promise(done => {
@@ -80,7 +79,7 @@ def test_the_reader_pages_and_shows_the_whole_lineage(page: Page) -> None:
         "Tell number 2, <i>loud</i>",
         '"><img src=x onerror="window.canary=1">',
         "100 tokens in · 50 out · $0.000200",
-        "synth:11",
+        "synth:15",
         "Prompt drawn change.current round 1",
     ):
         assert told in shown
@@ -179,13 +178,9 @@ def test_rows_that_are_alike_open_in_the_reader(page: Page) -> None:
 
 
 def test_what_is_focused_is_seen_and_everything_is_reached(page: Page) -> None:
-    wanted = page.evaluate(
-        """() => [...document.querySelectorAll('a, button, select, input, summary, [tabindex="0"]')]
-            .filter(e => e.tabIndex >= 0 && !e.disabled && e.checkVisibility()).length"""
-    )
     reached, unseen = 0, []
     page.evaluate("document.body.focus()")
-    for _ in range(wanted + 20):
+    for _ in range(100):
         page.keyboard.press("Tab")
         found = page.evaluate(
             """() => { const e = document.activeElement;
@@ -196,6 +191,10 @@ def test_what_is_focused_is_seen_and_everything_is_reached(page: Page) -> None:
         if found:
             reached += 1
             unseen += [] if found[0] else [found[1]]
+    wanted = page.evaluate(
+        """() => [...document.querySelectorAll('a, button, select, input, summary, [tabindex="0"]')]
+            .filter(e => e.tabIndex >= 0 && !e.disabled && e.checkVisibility()).length"""
+    )
     assert (reached, unseen) == (wanted, [])
 
 
@@ -239,7 +238,7 @@ def test_a_screen_reader_finds_its_way(page: Page) -> None:
     assert page.locator("main, header, nav, footer").count() == 4
     assert page.locator("h1").count() == 1
     levels = page.eval_on_selector_all("h1, h2, h3, h4, h5", "all => all.map(e => +e.tagName[1])")
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     bare = page.evaluate(
         """() => [
             ...[...document.querySelectorAll('table')].filter(e => !e.caption || !e.caption.innerText),
@@ -252,7 +251,8 @@ def test_a_screen_reader_finds_its_way(page: Page) -> None:
             ...[...document.querySelectorAll('a[href^="#"]')].filter(e =>
                 !document.getElementById(decodeURIComponent(e.hash.slice(1)))
                 && !document.getElementById(e.hash.slice(1))),
-            ...[...document.querySelectorAll('[id]')].filter(e => document.querySelectorAll('#' + CSS.escape(e.id)).length > 1),
+            ...[...document.querySelectorAll('[id]')].filter(e =>
+                document.querySelectorAll('#' + CSS.escape(e.id)).length > 1),
         ].map(e => e.outerHTML.slice(0, 100))"""
     )
     assert bare == []
@@ -271,5 +271,11 @@ def test_without_scripts_all_but_the_reader_and_the_maps_is_there(
 ) -> None:
     found = opened(hostile_report, java_script_enabled=False)
     text = found.page.locator("main").inner_text()
-    for told in ("3,900", "violated", "asks teller for tell.answer", "bad_answer", "needs JavaScript"):
+    for told in (
+        "3,900",
+        "violated",
+        "asks teller for tell.answer",
+        "bad_answer",
+        "needs JavaScript",
+    ):
         assert told in text
