@@ -306,11 +306,12 @@ def _each(query: Query, kind: type[Shown], sql: str) -> tuple[Shown, ...]:
     """Rows as what they stand for: the columns of the query are its fields, in order."""
     names = [field.name for field in msgspec.structs.fields(kind)]
     return tuple(
-        kind(
-            **{
+        msgspec.convert(
+            {
                 name: shown(value) if isinstance(value, str) else value
                 for name, value in zip(names, row, strict=True)
-            }
+            },
+            kind,
         )
         for row in rows(query, sql)
     )

@@ -1,18 +1,16 @@
-"""A report in a real browser: Debian's chromium, without a window."""
+"""A report in a real browser, without a window."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 
 from tests.report import hostile
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+from tests.report.browser import Missing, launched
 
 
 @dataclass
@@ -29,21 +27,12 @@ Open = Callable[..., Opened]
 @pytest.fixture(scope="module")  # no longer: while it is there, nothing else can run an event loop
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        launched = _launched(playwright)
-        yield launched
-        launched.close()
-
-
-def _launched(playwright: Playwright) -> Browser:
-    own = Path(playwright.chromium.executable_path)
-    path = next(filter(None, map(shutil.which, NAMES)), str(own) if own.exists() else None)
-    if path is None:
-        pytest.fail(
-            "chromium is needed: apt-get install chromium, or python -m playwright install chromium",
-            pytrace=False,
-        )
-    # Where tests run as root, as in a container, it needs to be without its sandbox.
-    return playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        try:
+            found = launched(playwright)
+        except Missing as missing:
+            pytest.fail(str(missing), pytrace=False)
+        yield found
+        found.close()
 
 
 @pytest.fixture
