@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from synthc.cli.compiling import json_option, print_json
-from synthc.cli.console import command, say, usage, visible
+from synthc.cli.console import say, usage, visible
 from synthc.cli.databases import asking, database_option, existing
 
 
@@ -40,7 +40,7 @@ def report(database: Path | None, output: Path | None, to_open: bool, as_json: b
     else:
         say(f"wrote {visible(str(target))}, {len(text) / 1e6:.1f} MB")
         if not to_open:
-            say(f"next: open it in a browser, or {command('synthc', 'report', '--open')}")
+            say("next: open it in a browser; `--open` does that")
     if to_open:
         click.launch(str(target))
 
