@@ -110,19 +110,19 @@ def _measure(type_: Type, x: str) -> tuple[str, str] | None:
 
 def _number(query: Query, table: str, name: str, x: str, type_: Type) -> Column:
     finite = f"CASE WHEN isfinite(CAST({x} AS DOUBLE)) THEN {x} END"
-    ((total, filled, distinct, low, mean, middle, high),) = rows(
+    ((total, filled, real, distinct, low, mean, middle, high),) = rows(
         query,
-        f"SELECT count(*), count({x}), count(DISTINCT {x}), min({finite}), avg({finite}),"
+        f"SELECT count(*), count({x}), count({finite}), count(DISTINCT {x}), min({finite}), avg({finite}),"
         f" median({finite}), max({finite}) FROM {table}",
     )
-    facts = (
-        []
-        if low is None
-        else [
-            ("from, to", f"{figure(low)} to {figure(high)}"),
-            ("mean, median", f"{figure(mean)}, {figure(middle)}"),
-        ]
-    )
+    facts: list[tuple[str, str]] = []
+    if real and low == high:
+        facts.append(("value", figure(low)))
+    elif real:
+        facts.append(("from, to", f"{figure(low)} to {figure(high)}"))
+        facts.append(("mean, median", f"{figure(mean)}, {figure(middle)}"))
+    if real < filled:
+        facts.append(("infinite, or no number", f"{filled - real:,}"))
     values: tuple[Bar, ...] = ()
     histogram = None
     if 0 < distinct <= min(12, filled // 2):
@@ -209,9 +209,10 @@ def _histogram(
     width = (high - low + (1 if whole else 0)) / bins
     if not math.isfinite(width):
         return None
+    place = f"floor((CAST({x} AS DOUBLE) - {low!r}) / {width!r})"
     found = rows(
         query,
-        f"SELECT CAST(least(floor(({x} - {low!r}) / {width!r}), {bins - 1}) AS INTEGER), count(*)"
+        f"SELECT CAST(least({place}, {bins - 1}) AS INTEGER), count(*)"
         f" FROM {table} WHERE {x} IS NOT NULL GROUP BY 1",
     )
     counts: dict[int, int] = dict(found)
@@ -237,7 +238,7 @@ def figure(number: float | None) -> str:
     """A number with as many figures as one reads."""
     if number is None:
         return "none"
-    if isinstance(number, int) or (math.isfinite(number) and number == round(number)):
+    if isinstance(number, int) or (abs(number) < 1e15 and number == round(number)):
         return f"{int(number):,}"
     return f"{number:.4g}"
 

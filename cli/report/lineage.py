@@ -13,6 +13,7 @@ from synthc.cli.report.contents import Event, Message, Reading, Row, Table, Text
 from synthc.cli.report.flow import places
 from synthc.compiler import plan, types
 from synthc.compiler.types import Type
+from synthc.runtime.store.store import POSITION, keyed
 
 FIRST, DRAWN, LOST = 200, 300, 50
 """Rows of a table that are shown: its first, others drawn by the seed, and of those that failed and of
@@ -92,7 +93,7 @@ def _sample(found: Sequence[Row], table: Table, full: bool) -> str:
     kept = sum(row.status == "kept" for row in found)
     parts = []
     if kept == table.rows:
-        parts.append(f"all {kept:,} rows" if kept > 1 else f"{kept} row")
+        parts.append({0: "no rows", 1: "the only row"}.get(kept, f"all {kept:,} rows"))
     else:
         parts.append(
             f"{kept:,} of {table.rows:,} rows: the first, and others drawn by the run's seed"
@@ -119,8 +120,8 @@ def _values(
     )
     found = rows(
         query,
-        f"SELECT rowid{columns} FROM {types.quote(made.name)}"
-        f" WHERE rowid IN ({', '.join(map(str, positions))})",
+        f'SELECT "{POSITION}"{columns} {keyed(made)}'
+        f' WHERE "{POSITION}" IN ({", ".join(map(str, positions))})',
     )
     return {
         row[0]: tuple(
@@ -134,9 +135,10 @@ def trimmed(x: str, type_: Type) -> str:
     """SQL for a value without what is too long to be read: texts are cut, of vectors the start is told."""
     match types.required(type_):
         case types.Vector(size):
+            more = f", … {size} in all" if size > 3 else ""
             return (
                 f"CASE WHEN {x} IS NULL THEN NULL ELSE concat('[', array_to_string(list_transform("
-                f"CAST({x} AS FLOAT[])[1:3], lambda n: round(n, 3)), ', '), ', … {size} in all]') END"
+                f"CAST({x} AS FLOAT[])[1:3], lambda n: round(n, 3)), ', '), '{more}]') END"
             )
         case types.ListOf(element) if _has_vector(element):
             return f"list_transform({x}, lambda item: {trimmed('item', element)})"

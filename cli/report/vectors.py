@@ -11,6 +11,7 @@ from synthc.cli.report.asking import Query, brief, literal, rows, shown
 from synthc.cli.report.columns import BINS, figure, is_number, is_text, parts
 from synthc.cli.report.contents import Alike, Bar, Histogram, Labelling, Map, Point, Table
 from synthc.compiler import plan, types
+from synthc.runtime.store.store import POSITION, keyed
 
 MOST = 2_000
 """Vectors that are shown and compared: more would hide each other."""
@@ -20,7 +21,9 @@ LABELS = 8
 
 
 def maps(query: Query, made: plan.Table, table: Table, seed: int) -> tuple[Map, ...]:
-    """A map for each column of vectors of a table."""
+    """A map for each column of vectors of a table; none while it is being made."""
+    if table.rows_in is None:
+        return ()
     columns = [part for o in made.outputs for part in parts(o.name, types.quote(o.name), o.type)]
     vectors = [c for c in columns if isinstance(types.required(c[2]), types.Vector)]
     return tuple(
@@ -45,18 +48,17 @@ def _map(
         [f"left({text[1]}, 400)" if text else "NULL"]
         + [f"CAST({expression} AS VARCHAR)" for _, expression in labels]
     )
-    quoted = types.quote(made.name)
-    of = rows(query, f"SELECT count({x}) FROM {quoted}")[0][0]
+    of = rows(query, f"SELECT count({x}) {keyed(made)}")[0][0]
     sampled = ""
     if of > MOST:
         sampled = (
-            f" AND rowid IN (SELECT position FROM synth.rows WHERE table_name = {literal(made.name)}"
+            f' AND "{POSITION}" IN (SELECT position FROM synth.rows WHERE table_name = {literal(made.name)}'
             f" AND status = 'kept' ORDER BY hash(row_key, {seed}), row_key LIMIT {MOST})"
         )
     found = rows(
         query,
-        f"SELECT rowid, CAST({x} AS FLOAT[]), {wanted} FROM {quoted} WHERE {x} IS NOT NULL{sampled}"
-        " ORDER BY rowid",
+        f'SELECT "{POSITION}", CAST({x} AS FLOAT[]), {wanted} {keyed(made)}'
+        f' WHERE {x} IS NOT NULL{sampled} ORDER BY "{POSITION}"',
     )
     if len(found) < 3:
         return None

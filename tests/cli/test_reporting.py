@@ -117,6 +117,48 @@ def test_a_row_has_its_prompts_and_answers(simulated: Path, call: Synthc) -> Non
     assert json.loads(rating["answer"])["score"] == int(values["score"])
 
 
+KINDS = """
+table kinds = sql \"\"\"
+  SELECT range AS rowid, 'é漢 👩‍🔬' AS text, '' AS empty,
+    if(range = 1, 'nan'::DOUBLE, if(range = 2, '-inf'::DOUBLE, range)) AS odd, 1e300 * range AS large,
+    if(range = 0, -9223372036854775808, 9223372036854775807 - range) AS far, NULL AS missing,
+    'a\\x00\\xFF'::BLOB AS bytes, DATE '2024-01-02' AS day, INTERVAL 3 MONTH AS span,
+    {'a': 1, 'b': ['x', NULL]} AS parts, MAP {'k': 1} AS map, '{"a": 1}'::JSON AS json,
+    [{'t': 'x', 'v': [1, 2, 3, 4]::FLOAT[4]}] AS listed, if(range = 3, NULL, {'q': range}) AS maybe
+  FROM range(20)
+\"\"\"
+table none = kinds |> where("rowid > 99")
+"""
+
+
+def test_every_kind_of_value_is_shown(folder: Path, call: Synthc) -> None:
+    (folder / "kinds.synth").write_text(KINDS, encoding="utf-8")
+    assert call("run").status == 0
+    assert call("report").status == 0
+    page = folder / "kinds.html"
+    shown = text(page)
+    for told in (
+        "empty text filled 100 % distinct 1 characters 0 empty 20 ",
+        "from, to 0 to 19 mean, median 10.39, 10.5 infinite, or no number 2",
+        "from, to 0 to 1.9e+301",
+        "from, to -9,223,372,036,854,775,808 to 9,223,372,036,854,775,806",
+        "filled 0 % 20 null",
+        "2024-01-02 20",
+        "maybe.q int filled 95 % 1 null",
+        "none 0 rows No rows. Its columns are rowid, text,",
+    ):
+        assert told in shown, told
+    kinds, nothing = data(page)["readings"]
+    values = dict(zip(kinds["columns"], kinds["rows"][3]["values"], strict=True))
+    assert values["rowid"] == "3"
+    assert values["text"] == "é漢 👩‍🔬"
+    assert (values["missing"], values["maybe"]) == (None, None)
+    assert (values["bytes"], values["span"]) == ("a\\x00\\xFF", "3 months")
+    assert json.loads(values["listed"]) == [{"t": "x", "v": "[1.0, 2.0, 3.0, … 4 in all]"}]
+    assert {row["status"] for row in nothing["rows"]} == {"dropped"}
+    assert nothing["sample"] == "no rows; 20 of 20 that were dropped"
+
+
 def test_a_program_is_told_where_the_page_is(simulated: Path, call: Synthc) -> None:
     done = call("report", "-o", "page.html", "--json")
     told = json.loads(done.out)

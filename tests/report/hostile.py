@@ -68,7 +68,9 @@ table likes = sql \"\"\"
          CAST([cos(number), sin(number), number % 3] AS FLOAT[3]) AS v
   FROM told
 \"\"\" key number
-table parts = told |> select("number, string_split(changed, ' ') AS words") |> unnest(words as word)
+table `it's "<b>parts</b>"` = told
+  |> select("number, string_split(changed, ' ') AS words")
+  |> unnest(words as word)
 expect short: sql "SELECT * FROM told WHERE length(answer) > 100000"
 """
 

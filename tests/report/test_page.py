@@ -99,7 +99,7 @@ def test_the_reader_pages_and_shows_the_whole_lineage(page: Page) -> None:
 
 
 def test_a_row_of_another_table_has_what_happened_before_it_came_there(page: Page) -> None:
-    page.select_option("#reader-table", label="parts (64)")
+    page.select_option("#reader-table", label='it\'s "<b>parts</b>" (64)')
     assert "Asked tell.answer in told" in row(page)
     assert "the first, and others" not in page.locator("#reader-sample").inner_text()
 
