@@ -18,9 +18,12 @@ FEW = 30
 
 
 def profiles(query: Query, table: str, fields: Sequence[Field]) -> tuple[Column, ...]:
-    """What each column of a table holds; the parts of a record are columns like `grade.score`."""
+    """What each column of a table holds, whose name is as SQL has it.
+
+    The parts of a record are columns like `grade.score`.
+    """
     return tuple(
-        _profile(query, types.quote(table), name, expression, type_)
+        _profile(query, table, name, expression, type_)
         for field in fields
         for name, expression, type_ in parts(field.name, types.quote(field.name), field.type)
     )

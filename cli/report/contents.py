@@ -118,9 +118,13 @@ class Step(Struct, frozen=True):
 
 
 class Table(Struct, frozen=True, kw_only=True):
-    """A table of the spec. `status` is `done`, `partial`, `stale`, or `being made`."""
+    """A table of the spec, or a hidden one: rows that SQL over all of them reads.
+
+    `status` is `done`, `partial`, `stale`, or `being made`.
+    """
 
     name: str
+    hidden: bool
     place: str
     status: str
     rows: int

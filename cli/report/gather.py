@@ -31,6 +31,7 @@ from synthc.compiler import plan, types
 from synthc.compiler.types import Field
 from synthc.runtime.errors import RunError
 from synthc.runtime.store.schema import FORMAT
+from synthc.runtime.store.store import stored
 
 EXAMPLES = 3
 SHOWN_RUNS = 20
@@ -114,15 +115,20 @@ def _tables(
         made = plans.get(runs.get(name, -1))
         table = next((t for t in made.tables if t.name == name), None) if made else None
         table = table or latest.get(name)
-        if table is not None and not table.hidden and _is_there(query, table):
+        if table is not None and _is_there(query, table):
             found.append(table)
     return found
+
+
+def _place(table: plan.Table) -> str:
+    """A table as SQL names it. A name without its schema is also that of one that is being made."""
+    return stored(table) if table.hidden else types.quote(table.name)
 
 
 def _is_there(query: Query, table: plan.Table) -> bool:
     columns = ", ".join(types.quote(output.name) for output in table.outputs) or "1"
     try:
-        rows(query, f"SELECT {columns} FROM {types.quote(table.name)} LIMIT 0")
+        rows(query, f"SELECT {columns} FROM {_place(table)} LIMIT 0")
     except duckdb.Error:
         return False
     return True
@@ -141,15 +147,16 @@ def _table(query: Query, table: plan.Table, calls: Mapping[str, int]) -> Table:
     fields = [Field(output.name, output.type) for output in table.outputs]
     return Table(
         name=shown(table.name),
+        hidden=table.hidden,
         place=f"{shown(table.span.file)}:{table.span.line}",
         status=status,
-        rows=rows(query, f"SELECT count(*) FROM {types.quote(table.name)}")[0][0],
+        rows=rows(query, f"SELECT count(*) FROM {_place(table)}")[0][0],
         rows_in=rows_in,
         dropped=dropped,
         failed=failed,
         not_asked=not_asked,
         steps=flow.steps(table, calls),
-        columns=profiles(query, table.name, fields),
+        columns=profiles(query, _place(table), fields),
         mutations=_mutations(query, name),
         loops=_loops(query, name),
     )

@@ -63,7 +63,7 @@
     reader.rows = reading.rows.filter((row) => fits(row, status, words));
     reader.at = Math.max(0, reader.rows.indexOf(before));
     byId("reader-sample").textContent = `Here: ${reading.sample}.`;
-    const texts = reading.types.map((type) => type.startsWith("text"));
+    const texts = reading.types.map((type) => /^("|text)/.test(type));
     const list = reader.rows.map((row, at) => {
       const number = element("span", "number", row.position === null ? row.status : `${row.position + 1}`);
       const first = row.values.map(plain).find((text, column) => texts[column] && text.trim() && text !== row.key) || row.key;

@@ -14,6 +14,7 @@ import duckdb
 import numpy as np
 import pytest
 
+from synthc.cli.report.asking import shown
 from synthc.cli.report.vectors import alike, project
 from tests.cli.conftest import SYNTHC, Synthc
 
@@ -71,7 +72,7 @@ def test_the_page_stands_beside_the_database_and_says_what_is_there(
         ((rows, tagged, low, high),) = connection.execute(
             "SELECT count(*), count(tag), min(score), max(score) FROM named"
         ).fetchall()
-    shown = text(page)
+    said = text(page)
     for told in (
         "Simulated. No model was asked",
         f"3,000 {rows:,} {3000 - rows:,} 0",  # in, kept, dropped, failed
@@ -80,7 +81,7 @@ def test_the_page_stands_beside_the_database_and_says_what_is_there(
         "asks small for name_it.title x.synth:",
         "Nothing failed.",
     ):
-        assert told in shown, told
+        assert told in said, told
 
 
 def test_what_is_a_sample_says_so(simulated: Path, call: Synthc) -> None:
@@ -136,7 +137,7 @@ def test_every_kind_of_value_is_shown(folder: Path, call: Synthc) -> None:
     assert call("run").status == 0
     assert call("report").status == 0
     page = folder / "kinds.html"
-    shown = text(page)
+    said = text(page)
     for told in (
         "empty text filled 100 % distinct 1 characters 0 empty 20 ",
         "from, to 0 to 19 mean, median 10.39, 10.5 infinite, or no number 2",
@@ -147,7 +148,7 @@ def test_every_kind_of_value_is_shown(folder: Path, call: Synthc) -> None:
         "maybe.q int filled 95 % 1 null",
         "none 0 rows No rows. Its columns are rowid, text,",
     ):
-        assert told in shown, told
+        assert told in said, told
     kinds, nothing = data(page)["readings"]
     values = dict(zip(kinds["columns"], kinds["rows"][3]["values"], strict=True))
     assert values["rowid"] == "3"
@@ -157,6 +158,34 @@ def test_every_kind_of_value_is_shown(folder: Path, call: Synthc) -> None:
     assert json.loads(values["listed"]) == [{"t": "x", "v": "[1.0, 2.0, 3.0, … 4 in all]"}]
     assert {row["status"] for row in nothing["rows"]} == {"dropped"}
     assert nothing["sample"] == "no rows; 20 of 20 that were dropped"
+
+
+HIDDEN = """
+backend small { url = env("SYNTH_URL", "")  model = "m" }
+task pick { out word: "a" | "b" = ask "Pick {{ output_format }}" }
+table counted = rows(30) |> pick |> sql "SELECT word, count(*) AS n FROM this GROUP BY word ORDER BY word"
+"""
+
+
+def test_rows_that_only_sql_reads_are_there_with_their_calls(folder: Path, call: Synthc) -> None:
+    (folder / "x.synth").write_text(HIDDEN, encoding="utf-8")
+    assert call("run", "--simulate").status == 0
+    assert call("report").status == 0
+    page = folder / "x.simulated.html"
+    behind, counted = data(page)["readings"]
+    assert [len(row["events"]) for row in behind["rows"]] == [1] * 30
+    assert [len(row["events"]) for row in counted["rows"]] == [0, 0]
+    said = text(page)
+    assert f"{behind['table']} 30 rows, for the SQL of the table behind" in said
+    assert "asks small for pick.word x.synth:3 · 30 calls" in said
+    assert "Overview rows kept 2 " in said
+
+
+def test_what_is_not_seen_is_shown_as_its_code() -> None:
+    hostile = "a\u202eb\u2028c\x00\ud800\u200b\xad\r"
+    assert shown(hostile) == "a\\u202eb\\u2028c\\x00\\ud800\\u200b\\xad\\r"
+    kept = "tab\t line\n é漢 👩\u200d🔬 \xa0 <b>"
+    assert shown(kept) == kept
 
 
 def test_a_program_is_told_where_the_page_is(simulated: Path, call: Synthc) -> None:
