@@ -37,7 +37,7 @@ def picture(made: plan.Plan, below: Mapping[str, str]) -> Picture:
     nodes = [
         Node(
             brief(name.removeprefix(_FILE), _NAME),
-            "file" if name.startswith(_FILE) else below.get(name, ""),
+            "file" if name.startswith(_FILE) else below.get(name, "not made yet"),
             "file" if name.startswith(_FILE) else "table",
             x,
             y,

@@ -46,6 +46,7 @@ def opened(browser: Browser) -> Iterator[Open]:
             color_scheme=scheme,  # pyright: ignore[reportArgumentType]
             **options,  # pyright: ignore[reportArgumentType]
         )
+        context.set_default_timeout(10_000)
         contexts.append(context)
         found = Opened(context.new_page())
 
