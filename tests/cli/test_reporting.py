@@ -160,6 +160,17 @@ def test_every_kind_of_value_is_shown(folder: Path, call: Synthc) -> None:
     assert nothing["sample"] == "no rows; 20 of 20 that were dropped"
 
 
+def test_answers_that_were_set_aside_are_told_apart(simulated: Path, call: Synthc) -> None:
+    (simulated.parent / "x.synth").write_text(SPEC, encoding="utf-8")
+    again = call("run", "--simulate", "--table", "named", "--again", "n = 1 OR n = 2")
+    assert again.status == 0, again.err
+    call("report")
+    (reading,) = data(simulated.with_suffix(".html"))["readings"]
+    aside = [e for row in reading["rows"] for e in row["events"] if e.get("setAside")]
+    assert {event["setAside"] for event in aside} == {2}
+    assert {event["column"] for event in aside} == {"rate.score", "name_it.title"}
+
+
 HIDDEN = """
 backend small { url = env("SYNTH_URL", "")  model = "m" }
 task pick { out word: "a" | "b" = ask "Pick {{ output_format }}" }

@@ -115,10 +115,11 @@ def test_the_filter_and_the_status_choose_rows(page: Page) -> None:
         page.select_option("#reader-status", status)
         assert place(page) == f"1 of {count}"
     page.select_option("#reader-status", "failed")
-    texts = []
-    for _ in range(3):
+    texts = [row(page)]
+    while page.locator("#reader-next").is_enabled():
+        page.click("#reader-next")
         texts.append(row(page))
-        page.click("#reader-next", force=True) if len(texts) < 3 else None
+    assert len(texts) == 3
     assert any("http_400" in text and "the row stopped" in text for text in texts)
 
 
