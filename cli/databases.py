@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +98,38 @@ def _asked(
         relation = connection.sql(query)
         found = exact_rows if exact else rows
         yield None if relation is None else found(relation), None
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[tuple[Callable[[str], Rows], str | None]]:
+    """What answers SELECTs, and in words who writes the database, if a run does: then it answers.
+
+    Ends the command where the database cannot be opened, or a run ends before all is asked.
+    """
+    import duckdb
+
+    from synthc.runtime.store import live
+    from synthc.runtime.store.results import rows
+    from synthc.runtime.store.store import InUse, connect
+
+    def of_the_run(query: str) -> Rows:
+        answer = live.ask(path, query)
+        if answer is None:
+            raise usage("the run ended while its database was read", "call this again")
+        if answer.reply.error is not None:
+            raise duckdb.Error(answer.reply.error)
+        return answer.rows()
+
+    with mistakes_told():
+        try:
+            connection = connect(path, read_only=True)
+        except InUse as used:
+            if used.by is None:
+                raise
+            yield of_the_run, f"process {used.by.pid}, {used.by.spec}"
+            return
+        with connection:
+            yield lambda query: rows(connection.sql(query)), None
 
 
 @contextmanager

@@ -29,6 +29,7 @@ COMMANDS = {
     "export": "exporting.export",
     "diff": "diffing.diff",
     "data": "data.data",
+    "report": "reporting.report",
     "fmt": "formatting.fmt",
     "init": "starting.init",
     "explain": "compiling.explain",

@@ -122,6 +122,7 @@ def _brief(table: TableEstimate) -> list[str]:
 
 
 def _table(table: TableEstimate) -> Iterator[Line]:
+    from synthc.cli.steps import in_words, source_in_words
     from synthc.compiler import plan
 
     hidden = " (rows for the SQL behind)" if table.table.hidden else ""
@@ -130,7 +131,7 @@ def _table(table: TableEstimate) -> Iterator[Line]:
         yield from _wrapped(f"stale: {reason}", 2)
     if not table.to_make:
         return
-    yield from _beside(_source(table.table.source), _rows_in(table))
+    yield from _beside(source_in_words(table.table.source), _rows_in(table))
     drawn = [step.op.table for step in table.steps if isinstance(step.op, plan.Draw)]
     for name in dict.fromkeys(drawn):
         yield from _wrapped(f"waits for the whole of {name}", 2)
@@ -138,7 +139,7 @@ def _table(table: TableEstimate) -> Iterator[Line]:
     for step in table.steps:
         if isinstance(step.op, plan.Constant | plan.Require) and step.rows in (None, before):
             continue
-        yield from _beside("  " * step.depth + _words(step.op), _numbers(step, before))
+        yield from _beside("  " * step.depth + in_words(step.op), _numbers(step, before))
         before = step.rows or before
     yield from _beside("keeps", _range(table.kept, "row"))
 
@@ -165,75 +166,6 @@ def _rows_in(table: TableEstimate) -> str:
     if table.walked < table.rows_in.most:
         text += f", {table.walked:,} looked at: the others are taken to be alike"
     return text
-
-
-def _source(source: plan.Source) -> str:
-    from synthc.compiler import plan
-
-    match source:
-        case plan.Read() | plan.Files():
-            return f"reads {source.path}"
-        case plan.Rows():
-            return "new rows"
-        case plan.From():
-            return f"reads {source.table}"
-        case plan.Query(tables=tables):
-            return f"waits for all of {', '.join(tables)}: SQL" if tables else "SQL"
-
-
-def _words(op: plan.Op) -> str:
-    """An operation in words."""
-    from synthc.compiler import plan
-
-    match op:
-        case plan.Ask():
-            return f"asks {op.backend} for {op.what}{_manner(op)}"
-        case plan.Compute(what="select"):
-            return "select"
-        case plan.Compute():
-            return f"{op.what} = SQL"
-        case plan.Filter():
-            return f"{op.what} {' '.join(op.sql.split())}"
-        case plan.Render():
-            return f"{op.what} = a template"
-        case plan.Constant():
-            return f"{op.write} = {json.dumps(op.value, ensure_ascii=False)}"
-        case plan.Require():
-            return f"checks what {op.what} needs"
-        case plan.Sample():
-            return f"draws {op.what}"
-        case plan.Draw():
-            return f"draws {counted(op.count, 'row')} of {op.table} as {op.what}"
-        case plan.Embed():
-            return f"{op.what} with {op.embedder}"
-        case plan.Repeat():
-            most = " at most" if op.until else ""
-            return f"{op.what}: {counted(op.times, 'round')}{most} of"
-        case plan.Unnest():
-            return f"{op.what}: a row for each element"
-        case plan.Dedup():
-            if op.similar is None:
-                return f"dedup({', '.join(op.reads)}): the first of equal rows"
-            said = f"dedup({', '.join(op.reads)}, similar = {op.similar:g})"
-            return f"{said}: the first of rows that are alike"
-        case plan.Limit():
-            per = f", per = {op.what or op.per}" if op.per else ""
-            return f"limit({op.count}{per})"
-
-
-def _manner(op: plan.Ask) -> str:
-    from synthc.compiler import plan
-
-    parts: list[str] = []
-    if isinstance(op.prompt, plan.OneOf):
-        parts.append(f"one of {op.prompt.set}")
-    if op.count is not None:
-        parts.append(f"{op.count} times")
-    if op.each:
-        parts.append(f"each of {op.each.list}")
-    if op.where:
-        parts.append("where its condition holds")
-    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _numbers(step: Step, before: Range) -> str:
@@ -418,6 +350,7 @@ def _document(
 def _table_document(table: TableEstimate) -> dict[str, object]:
     import dataclasses
 
+    from synthc.cli.steps import in_words, source_in_words
     from synthc.runtime.store.fingerprint import parents
 
     return {
@@ -427,14 +360,14 @@ def _table_document(table: TableEstimate) -> dict[str, object]:
         "state": table.state,
         "why": list(table.why),
         "after": list(dict.fromkeys(parents(table.table))),
-        "source": _source(table.table.source),
+        "source": source_in_words(table.table.source),
         "held": table.held and dataclasses.asdict(table.held),
         "rows_in": dataclasses.asdict(table.rows_in),
         "looked_at": table.walked,
         "kept": dataclasses.asdict(table.kept),
         "steps": [
             {
-                "step": _words(step.op),
+                "step": in_words(step.op),
                 "kind": step.op.__struct_config__.tag,
                 "place": str(step.op.span),
                 "depth": step.depth,

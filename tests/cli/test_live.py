@@ -127,6 +127,16 @@ def test_rows_look_the_same_with_and_without_a_run(held: Held, call: Synthc) -> 
             assert was == now, (query, form)
 
 
+def test_a_report_is_made_while_a_run_writes(held: Held, call: Synthc) -> None:
+    done = call("report")
+    assert (done.status, held.process.poll()) == (0, None), done.err
+    page = held.database.with_suffix(".html").read_text(encoding="utf-8")
+    assert "A run writes this database" in page
+    assert f"process {held.process.pid}, x.synth" in page
+    assert f"<small>{ANSWERED} rows</small>" in page
+    held.ended()
+
+
 def test_a_second_run_says_who_writes_and_stops(held: Held, call: Synthc) -> None:
     for arguments in (["run"], ["run", "--fresh"], ["plan"], ["export", "--to", "set"]):
         done = call(*arguments, SYNTH_URL=held.server.url)
