@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 
 import click
 
@@ -16,4 +18,7 @@ def lsp() -> None:
         raise usage("the language server needs the `lsp` extra: pip install 'synthc[lsp]'")
     from synthc.lsp.server import server
 
-    server.start_io()
+    # The protocol has stdout for itself; whatever else writes there would break it.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    server.start_io(sys.stdin.buffer, answers)

@@ -87,8 +87,8 @@ def made_by(analysis: Analysis, table: ast.Table, found: Occurrence) -> tuple[st
     """
     seen: set[str] = set()
     steps: list[ast.Step | ast.SqlStep] = list(table.steps)
-    if found.within in (step.span for step in steps):
-        steps = steps[: next(i for i, step in enumerate(steps) if step.span == found.within)]
+    here = next((i for i, step in enumerate(steps) if step.span == found.within), len(steps))
+    steps = steps[:here]
     name = found.name.lower()
     while True:
         for step in reversed(steps):

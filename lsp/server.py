@@ -25,7 +25,7 @@ from synthc.lsp.analysis import Analysis, File, analysed, around
 from synthc.lsp.diagnostics import edited
 from synthc.lsp.text import Position, plain
 
-AFTER_KEYS = 0.03
+AFTER_KEYS = 0.015
 """Seconds without an edit after which what it changed is looked at."""
 
 AFTER_PAUSE = 0.4
@@ -61,7 +61,8 @@ class Server(LanguageServer):
     @property
     def encoding(self) -> str:
         """The units that the client counts characters in."""
-        return str(getattr(self.workspace.position_encoding, "value", "utf-16"))
+        encoding = self.workspace.position_encoding
+        return encoding.value if isinstance(encoding, lsp.PositionEncodingKind) else str(encoding)
 
     def supports(self, *names: str) -> bool:
         """Whether the client says that it can do something; an older one says nothing."""

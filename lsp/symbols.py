@@ -65,8 +65,9 @@ def at(analysis: Analysis, place: Position) -> Occurrence | None:
 def declarations(spec: ast.Spec) -> Iterator[tuple[str, ast.Name, Any]]:
     """The declarations of a tree: kind, name, node."""
     for node in spec.declarations:
-        if type(node) in KINDS:
-            yield KINDS[type(node)], node.name, node  # pyright: ignore[reportAttributeAccessIssue]
+        kind = KINDS.get(type(node))
+        if kind and not isinstance(node, ast.Export | ast.Test | ast.Use):
+            yield kind, node.name, node
 
 
 def occurrences(analysis: Analysis) -> Iterator[Occurrence]:
@@ -93,9 +94,8 @@ class _File:
         self.params = self.known.get("param", set())
 
     def declaration(self, node: ast.Declaration) -> Iterator[Occurrence]:
-        if type(node) in KINDS:
-            name: ast.Name = node.name  # pyright: ignore[reportAttributeAccessIssue]
-            yield Occurrence(KINDS[type(node)], name.text, name.span, declares=True)
+        if not isinstance(node, ast.Export | ast.Test | ast.Use):
+            yield Occurrence(KINDS[type(node)], node.name.text, node.name.span, declares=True)
         for part in nodes(node):
             if isinstance(part, ast.NamedType) and part.name.text in self.types:
                 yield Occurrence("type", part.name.text, part.span)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 SYNTHC = str(Path(sys.executable).with_name("synthc"))
-WAIT = 30.0
+WAIT = 20.0
 """Seconds after which a test fails that waits for the server."""
 
 
@@ -104,6 +104,13 @@ class Client:
         self.send(name, text)
         return self.problems(name)
 
+    def comes_to(self, name: str, codes: list[str]) -> list[dict[str, Any]]:
+        """The problems of a file, as soon as they are these: a long spec is looked at twice."""
+        while True:
+            found = self.problems(name)
+            if [problem["code"] for problem in found] == codes:
+                return found
+
     def send(self, name: str, text: str) -> None:
         self.texts[name] = text
         self.versions[name] += 1
@@ -113,14 +120,19 @@ class Client:
 
     def problems(self, name: str) -> list[dict[str, Any]]:
         """What is wrong with the newest text of a file."""
+        kept: list[dict[str, Any]] = []
         while True:
             message = self.messages.get(timeout=WAIT)
             assert "end" not in message, "the server ended"
-            if message.get("method") != "textDocument/publishDiagnostics":
-                continue
-            said = message["params"]
-            if said["uri"] == self.uri(name) and said.get("version") == self.versions[name]:
-                return said["diagnostics"]
+            said = message.get("params", {})
+            shown = message.get("method") == "textDocument/publishDiagnostics"
+            if shown and said["uri"] != self.uri(name):
+                kept.append(message)
+            elif shown and said.get("version") == self.versions[name]:
+                break
+        for one in kept:
+            self.messages.put(one)
+        return said["diagnostics"]
 
     def at(self, name: str, mark: str, shift: int = 0, encoding: str = "utf-16") -> dict[str, Any]:
         """The parameters of a request about the place behind a mark of a file's text."""
