@@ -304,9 +304,11 @@ class _File:
             word = token.group()
             before = found[index - 1].group().lower() if index else ""
             after = found[index + 1].group() if index + 1 < len(found) else ""
-            span = text.at(token.start(), len(word))
+            span = _stretch(text, token.start(), len(word))
             if word.startswith("$") and len(word) > 1:
-                yield self.parameter(word[1:], text.at(token.start() + 1, len(word) - 1), owner)
+                yield self.parameter(
+                    word[1:], _stretch(text, token.start() + 1, len(word) - 1), owner
+                )
             elif not re.fullmatch(r"[A-Za-z_]\w*", word):
                 continue
             elif word.lower() in self.tables and (before in _BEFORE_TABLES or after == "."):
@@ -324,11 +326,17 @@ class _File:
         for block in _JINJA.finditer(text.text):
             for token in _IN_JINJA.finditer(block.group()):
                 word = token.group()
-                span = text.at(block.start() + token.start(), len(word))
+                span = _stretch(text, block.start() + token.start(), len(word))
                 if word in names:
                     yield self.of_task(owner, ast.Name(word, span))
                 elif word in self.params:
                     yield Occurrence("param", word, span)
+
+
+def _stretch(text: ast.String, start: int, length: int) -> Span:
+    """The place of a word of a string: on its line, also where the string's text ends with it."""
+    first = text.at(start)
+    return Span(first.file, first.line, first.column, first.line, first.column + length)
 
 
 def _kinds(tasks: Mapping[str, ast.Task | ast.TaskAlias], name: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ BACKENDS = """\
 backend small { url = "http://localhost:1"  model = "m" }
 embedder mini { model = "hf:org/name"  dimensions = 3 }
 """
-BACKEND = BACKENDS.split("\n")[0] + "\n"
+BACKEND = BACKENDS.split("\n", maxsplit=1)[0] + "\n"
 TASK = """\
 task answer(tone: text = "dry") {
   "Answers a question."
@@ -200,6 +200,18 @@ def test_rename_of_a_table(tmp_path: Path, connect: Connect):
     place = client.at("a.synth", "table ask")
     found = client.request("textDocument/rename", {**place, "newName": "put"})
     assert len(found["changes"][client.uri("a.synth")]) == 5
+
+
+def test_rename_of_the_last_word_of_a_long_string(tmp_path: Path, connect: Connect):
+    client = connect()
+    text = 'param most: int = 3\ntable t = sql """\n  SELECT 1 AS x\n  LIMIT $most\n"""\n'
+    assert client.open("a.synth", text) == []
+    place = {**client.at("a.synth", "param mo"), "newName": "count"}
+    edits = client.request("textDocument/rename", place)["changes"][client.uri("a.synth")]
+    assert edits[-1]["range"] == {
+        "start": {"line": 3, "character": 9},
+        "end": {"line": 3, "character": 13},
+    }
 
 
 def test_formatting(tmp_path: Path, connect: Connect):
