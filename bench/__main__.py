@@ -6,6 +6,7 @@
     python -m bench embed                             # texts embedded, beside sentence-transformers
     python -m bench http                              # the HTTP clients beside aiohttp, plain and with TLS
     python -m bench compiler                          # `synthc check` of an example and of long specs
+    python -m bench editor                            # the language server's answers in a long spec
 
 Each contender is a whole process, and runs in turn with the others against a new loopback server; the
 quickest of its runs counts. Exit status 1 if a goal is not met, 2 if something could not be measured.
@@ -19,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import compiler, embeddings, engine, http_clients
+from bench import compiler, editing, embeddings, engine, http_clients
 from bench.processes import Failed
 from bench.report import Result, document, machine, show
 
@@ -28,6 +29,7 @@ GROUPS = {
     "embed": embeddings.LINES,
     "http": http_clients.LINES,
     "compiler": compiler.LINES,
+    "editor": editing.LINES,
 }
 
 

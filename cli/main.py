@@ -34,6 +34,7 @@ COMMANDS = {
     "init": "starting.init",
     "explain": "compiling.explain",
     "model": "models.model",
+    "lsp": "serving.lsp",
 }
 """The commands, and where in `synthc.cli` each is."""
 

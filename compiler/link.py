@@ -41,12 +41,15 @@ class Linked:
     texts: Mapping[str, str]
 
 
-def link(spec: ast.Spec, base: Path, report: Report) -> Linked:
+def link(
+    spec: ast.Spec, base: Path, report: Report, unsaved: Mapping[str, str] | None = None
+) -> Linked:
     """The spec with what it uses of other files; `base` is the folder that its paths start from.
 
-    A name that cannot be had because of a reported problem stands in `spec.broken`.
+    A name that cannot be had because of a reported problem stands in `spec.broken`. `unsaved` are texts
+    that stand for those of files, by their resolved paths: what an editor holds.
     """
-    linker = _Linker(base, report)
+    linker = _Linker(base, report, unsaved or {})
     linked = linker.linked(spec, "", (spec.file,))
     return Linked(linked, linker.texts)
 
@@ -66,8 +69,9 @@ def resolved(path: str, folder: str) -> str:
 class _Linker:
     """Reads the files that are used, each once, and keeps their texts."""
 
-    def __init__(self, base: Path, report: Report) -> None:
+    def __init__(self, base: Path, report: Report, unsaved: Mapping[str, str]) -> None:
         self.texts: dict[str, str] = {}
+        self._unsaved = unsaved
         self._base = base
         self._report = report
         self._files: dict[str, ast.Spec | None] = {}
@@ -154,7 +158,11 @@ class _Linker:
     def _text(self, name: str, path: ast.String) -> str | None:
         """The text of a file that `path` names; None where a problem was reported."""
         advice = _SAVE_IT if "://" in path.text else None
-        text = read_text(name, self._base, path.span, self._report, advice)
+        text = self._unsaved.get(str((self._base / name).resolve())) if self._unsaved else None
+        if text is None:
+            text = read_text(name, self._base, path.span, self._report, advice)
+        else:
+            text = text.replace("\r\n", "\n").removeprefix("\ufeff")
         if text is not None:
             self.texts[name] = text
         return text

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from synthc.compiler.check.values import from_text, resolve_type, resolve_value,
 from synthc.compiler.diagnostics import catalogue as problems
 from synthc.compiler.diagnostics.problem import Problem, nearest
 from synthc.compiler.parse.words import FORMS
-from synthc.compiler.types import Type
+from synthc.compiler.span import Span
+from synthc.compiler.types import Field, Type
 from synthc.compiler.walk import nodes
 
 Report = Callable[[Problem], None]
@@ -48,6 +49,19 @@ _WORDS: Mapping[str, tuple[str, ...]] = {"task": tuple(FORMS), "table": (THIS,)}
 """Names that would hide what the language has."""
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What holds of a spec that may have errors, and its problems, in no order.
+
+    `columns` are those that a step of a table finds, by the step's place, and under the table's own
+    place those that it ends with; a place is left out where they are not known.
+    """
+
+    spec: typed.Spec
+    problems: list[Problem]
+    columns: Mapping[Span, tuple[Field, ...]]
+
+
 def check(
     spec: ast.Spec, given: Mapping[str, str], base: Path
 ) -> tuple[typed.Spec | None, list[Problem]]:
@@ -55,6 +69,13 @@ def check(
 
     `given` holds the parameters of the command line, `base` is the folder that paths start from.
     """
+    examined = examine(spec, given, base)
+    sound = not any(problem.severity == "error" for problem in examined.problems)
+    return (examined.spec if sound else None), examined.problems
+
+
+def examine(spec: ast.Spec, given: Mapping[str, str], base: Path) -> Examined:
+    """As `check`, with what holds of a spec that has errors: for editors, which show half a spec."""
     found: list[Problem] = []
     told: set[tuple[object, ...]] = set()
     # A name that stood in a declaration that could not be read may well be declared there.
@@ -80,14 +101,18 @@ def check(
 
     expanded = expand(spec, report)
     broken |= expanded.broken
-    checked = _check(expanded, given, base, report)
-    sound = not any(problem.severity == "error" for problem in found)
-    return (checked if sound else None), found
+    columns: dict[Span, tuple[Field, ...]] = {}
+    checked = _check(expanded, given, base, columns, report)
+    return Examined(checked, found, columns)
 
 
 def _check(
-    spec: ast.Spec, given: Mapping[str, str], base: Path, report: Report
-) -> typed.Spec | None:
+    spec: ast.Spec,
+    given: Mapping[str, str],
+    base: Path,
+    columns: dict[Span, tuple[Field, ...]],
+    report: Report,
+) -> typed.Spec:
     by_kind = _declared(spec, report)
     constants = _constants(by_kind["parameter"].values(), given, report)
     backends = {name: settings.backend(node, report) for name, node in by_kind["backend"].items()}
@@ -108,7 +133,7 @@ def _check(
     around = Known(known, embedders, fits, checked_tasks, checked_tables, folded)
     in_order: list[typed.Table] = []
     for node in _in_order(by_kind["table"], folded, binder, report):
-        table = tables.check_table(node, around, binder, report)
+        table = tables.check_table(node, around, binder, columns, report)
         checked_tables[node.name.text] = table
         if table:
             in_order.append(table)

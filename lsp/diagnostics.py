@@ -1,0 +1,46 @@
+"""What is wrong with a text, quickly after an edit and then as a whole."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from synthc.compiler.diagnostics.problem import Problem
+from synthc.compiler.span import Span
+from synthc.lsp.analysis import Analysis, File, analysed
+from synthc.lsp.pieces import Piece, outline, sliced
+
+
+def edited(file: File, before: Analysis) -> tuple[Problem, ...]:
+    """The problems of a text whose former one was looked at whole.
+
+    What changed is looked at again, with what it needs; what did not keeps its problems, at the lines
+    where it stands now. What an edit does to other declarations is known when the whole is looked at.
+    """
+    old = {piece.text: piece for piece in outline(before.file.text)}
+    pieces = outline(file.text)
+    changed = tuple(piece for piece in pieces if piece.text not in old)
+    if not changed:
+        found: list[Problem] = []
+    else:
+        slice_ = analysed(file.with_text(sliced(file.text, changed)))
+        errors = (p for p in slice_.problems if p.severity == "error")
+        found = [p for p in errors if _in(p.span, changed, file.name)]
+    for piece in pieces:
+        if piece.text in old and piece not in changed:
+            first = old[piece.text]
+            kept = [p for p in before.problems if _in(p.span, (first,), file.name)]
+            found += [_moved(problem, piece.line - first.line) for problem in kept]
+    found += [problem for problem in before.problems if problem.span.file != file.name]
+    return tuple(found)
+
+
+def _in(span: Span, pieces: tuple[Piece, ...], name: str) -> bool:
+    return span.file == name and any(p.line < span.line <= p.end for p in pieces)
+
+
+def _moved(problem: Problem, lines: int) -> Problem:
+    if not lines:
+        return problem
+    span = problem.span
+    moved = Span(span.file, span.line + lines, span.column, span.end_line + lines, span.end_column)
+    return replace(problem, span=moved)
