@@ -45,7 +45,7 @@ STAGING = '"·staging"'
 """Sources, and tables that are being made, stand in memory, where cursors see them: TEMP is of one
 connection. `settle` makes them small."""
 
-_SETTLE_BYTES = 1 << 23
+_SETTLE_BYTES = 1 << 25
 _HELD = "32MB"
 """After so many new bytes all but this much leaves the memory."""
 
