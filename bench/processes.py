@@ -20,6 +20,10 @@ ROOT = Path(__file__).parents[1]
 PATIENCE_S = 1_800.0
 """What hangs for so long is killed, and was not measured."""
 
+_NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
+"""Where it is set, as in many a container, a clone's modules are compiled anew at every start; those of
+an installed synthc, and of the peers, never are."""
+
 
 class Failed(Exception):
     """A process that is measured did not do what it should: its words are in the message."""
@@ -49,8 +53,9 @@ def measured(
     """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         started_at, started = time.time(), time.perf_counter()
+        around = {name: value for name, value in os.environ.items() if name != _NO_BYTECODE}
         process = subprocess.Popen(
-            command, cwd=folder, env={**os.environ, **(env or {})}, stdout=out, stderr=err
+            command, cwd=folder, env={**around, **(env or {})}, stdout=out, stderr=err
         )
         patience = threading.Timer(PATIENCE_S, process.kill)
         patience.start()

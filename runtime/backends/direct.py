@@ -36,11 +36,17 @@ class Direct:
         self._head = "".join(f"{_sound(n)}: {_sound(v)}\r\n" for n, v in lines.items()).encode()
         self._free: list[_Connection] = []
         self._all: set[_Connection] = set()
+        # When the request of each runs out of time: in this order, since all have as long.
+        self._due: dict[_Connection, float] = {}
+        self._watch: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(self, *_raised: object) -> None:
+        if self._watch:
+            self._watch.cancel()
         for connection in list(self._all):
             connection.close()
 
@@ -50,16 +56,31 @@ class Direct:
         line = f"{method} {target} HTTP/1.1\r\n".encode()
         request = b"".join((line, self._head, length, b"\r\n", body or b""))
         connection = self._free.pop() if self._free else await self._connected()
-        reply = await connection.ask(request, self._timeout_s)
+        self._due[connection] = self._loop.time() + self._timeout_s
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._timeout_s, self._look)
+        try:
+            reply = await connection.ask(request)
+        finally:
+            self._due.pop(connection, None)
         if connection.reusable:
             self._free.append(connection)
         return reply
 
+    def _look(self) -> None:
+        """End what is out of time. One timer for all: one for each request takes longer than to parse its
+        answer."""
+        now = self._loop.time()
+        while (connection := next(iter(self._due), None)) and self._due[connection] <= now:
+            del self._due[connection]
+            connection.late(self._timeout_s)
+        due = self._due[connection] if connection else None
+        self._watch = None if due is None else self._loop.call_at(due, self._look)
+
     async def _connected(self) -> _Connection:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_s):
-                _, connection = await loop.create_connection(
+                _, connection = await self._loop.create_connection(
                     lambda: _Connection(self._lost), self._host, self._port
                 )
         except TimeoutError:
@@ -86,14 +107,12 @@ class _Connection(asyncio.Protocol):
         self._begun = False
         self.reusable = False
 
-    async def ask(self, request: bytes, timeout_s: float) -> Reply:
-        """The answer to a request. Raises CallFailed when none comes, whole and in time."""
-        loop = self._loop
+    async def ask(self, request: bytes) -> Reply:
+        """The answer to a request. Raises CallFailed when none comes, whole and before it is `late`."""
         self._parser = httptools.HttpResponseParser(self)
         self._headers, self._body = {}, list[bytes]()
         self._begun = False
-        answer = self._answer = loop.create_future()
-        late = loop.call_later(timeout_s, self._late, timeout_s)
+        answer = self._answer = self._loop.create_future()
         self._transport.write(request)
         try:
             return await answer
@@ -107,8 +126,12 @@ class _Connection(asyncio.Protocol):
             task.cancel()
             return answer.result()
         finally:
-            late.cancel()
             self._answer = None
+
+    def late(self, timeout_s: float) -> None:
+        """No answer came in time."""
+        self._fail("timeout", f"no whole answer within {timeout_s:g} s")
+        self.close()
 
     def close(self) -> None:
         """End it, whatever is under way."""
@@ -137,10 +160,6 @@ class _Connection(asyncio.Protocol):
         if self._begun and not {"content-length", "transfer-encoding"} & self._headers.keys():
             self.on_message_complete()  # it ends where the connection does
         self._fail("connection", str(exc) if exc else "closed before the whole answer came")
-
-    def _late(self, timeout_s: float) -> None:
-        self._fail("timeout", f"no whole answer within {timeout_s:g} s")
-        self.close()
 
     def _fail(self, reason: str, detail: str) -> None:
         if self._answer and not self._answer.done():
