@@ -80,7 +80,7 @@ class Anthropic:
         usage = message.get("usage")
         return Answer(
             text=_text(blocks, reason),
-            model=model_of(message, self._model),
+            model=model_of(message.get("model"), self._model),
             finish_reason=_FINISHED.get(reason, reason) if isinstance(reason, str) else "",
             input_tokens=_read_tokens(usage),
             output_tokens=count(usage, "output_tokens"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -43,10 +43,9 @@ def words_of(reply: Reply) -> str:
     return f"to {location}" if location else said(reply.body)
 
 
-def model_of(content: dict[str, Any], asked: str) -> str:
-    """The model that answered: the one that was asked, where the server does not say."""
-    model = content.get("model")
-    return model if isinstance(model, str) and model else asked
+def model_of(told: object, asked: str) -> str:
+    """The model that answered: the one that was asked, where the server has not told."""
+    return told if isinstance(told, str) and told else asked
 
 
 def unreadable(why: str) -> CallFailed:
@@ -56,7 +55,7 @@ def unreadable(why: str) -> CallFailed:
 
 def count(usage: object, name: str) -> int | None:
     """A number of tokens in a reply's `usage`, None where it has none."""
-    value = cast("dict[str, object]", usage).get(name) if isinstance(usage, dict) else None
+    value = usage.get(name) if isinstance(usage, dict) else None
     return value if isinstance(value, int) else None
 
 

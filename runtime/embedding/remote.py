@@ -85,7 +85,7 @@ class Embeddings:
                 )
         return Vectors(
             text="",
-            model=model_of(content, self._model),
+            model=model_of(content.get("model"), self._model),
             finish_reason="",
             input_tokens=count(content.get("usage"), "prompt_tokens"),
             output_tokens=None,
