@@ -48,17 +48,18 @@ class Target:
 class Breaker:
     """Knows each call of a backend, from `enter` to `leave`; once tripped, all of them end.
 
-    Calls that wait, for their turn or to ask again, are cancelled at once. Requests that are
-    `under_way` (until `back`) may still be answered, and an answer that comes in time is not lost:
+    Calls that wait, for their turn or to ask again, are cancelled at once. Requests that are under way
+    (from `send` until `back`) may still be answered, and an answer that comes in time is not lost:
     only when all of them are back, or after `pace.grace_s` seconds, it is told why all is `stopped`.
     """
 
     def __init__(self, target: Target, pace: Pace) -> None:
         self._target = target
         self._grace_s = pace.grace_s
+        self._loop = asyncio.get_running_loop()
         self._why: Stopped | None = None
         self._calls: dict[asyncio.Task[object], int] = {}
-        self.under_way: set[asyncio.Task[object]] = set()
+        self._under_way: set[asyncio.Task[object]] = set()
         self._ended: set[asyncio.Task[object]] = set()
         self._all_back = asyncio.Event()
         self._reached = False
@@ -70,9 +71,11 @@ class Breaker:
         """Whether nothing more is to be sent."""
         return self._why is not None
 
-    def enter(self, task: asyncio.Task[object]) -> None:
-        """The task makes a call."""
+    def enter(self) -> asyncio.Task[object]:
+        """This task makes a call."""
+        task = self._task()
         self._calls[task] = task.cancelling()
+        return task
 
     def leave(self, task: asyncio.Task[object]) -> None:
         """The call of a task is over."""
@@ -83,10 +86,16 @@ class Breaker:
         # As asyncio.timeout does.
         return task in self._ended and task.uncancel() <= self._calls[task]
 
+    def send(self) -> asyncio.Task[object]:
+        """This task sends a request."""
+        task = self._task()
+        self._under_way.add(task)
+        return task
+
     def back(self, task: asyncio.Task[object]) -> None:
         """The request of a task is not under way any more."""
-        self.under_way.discard(task)
-        if self._why is not None and not self.under_way:
+        self._under_way.discard(task)
+        if self._why is not None and not self._under_way:
             self._all_back.set()
 
     def reached(self, *, answered: bool) -> None:
@@ -115,10 +124,9 @@ class Breaker:
         """No call will be answered any more: ends all others, and is what to raise."""
         if self._why is None:
             self._why = self._target.stopped(failed, why)
-            self._end(self._calls.keys() - self.under_way - {current_task()})
-            if self.under_way:
-                loop = asyncio.get_running_loop()
-                loop.call_later(self._grace_s, self._end, self.under_way)
+            self._end(self._calls.keys() - self._under_way - {self._task()})
+            if self._under_way:
+                self._loop.call_later(self._grace_s, self._end, self._under_way)
             else:
                 self._all_back.set()
         return await self.stopped()
@@ -135,9 +143,8 @@ class Breaker:
             self._ended.add(task)
             task.cancel()
 
-
-def current_task() -> asyncio.Task[object]:
-    """The task that runs this."""
-    task = asyncio.current_task()
-    assert task is not None
-    return task
+    def _task(self) -> asyncio.Task[object]:
+        # With the loop, it takes no system call to know which one runs.
+        task = asyncio.current_task(self._loop)
+        assert task is not None
+        return task

@@ -16,7 +16,6 @@ from urllib.parse import SplitResult, unquote_to_bytes
 
 import httptools
 
-from synthc.runtime.backends.breaker import current_task
 from synthc.runtime.backends.protocol import CallFailed, Reply, Verdict
 
 
@@ -121,7 +120,8 @@ class _Connection(asyncio.Protocol):
                 self.close()
                 raise
             # It came at the last moment, and is paid for: whoever waits next is cancelled instead.
-            task = current_task()
+            task = asyncio.current_task()
+            assert task is not None
             task.uncancel()
             task.cancel()
             return answer.result()

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 import msgspec
 from msgspec.structs import replace
 
-from synthc.runtime.backends.breaker import Breaker, current_task
+from synthc.runtime.backends.breaker import Breaker
 from synthc.runtime.backends.direct import Direct
 from synthc.runtime.backends.protocol import (
     Answer,
@@ -110,8 +110,7 @@ class Once:
     async def _ask(self, request: Request) -> Answer:
         path, body = self._wire.build(request)
         started = self._clock()
-        task = current_task()
-        self._breaker.under_way.add(task)
+        task = self._breaker.send()
         try:
             reply = await self._http.post(path, body)
         finally:

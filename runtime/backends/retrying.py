@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from synthc.runtime.backends.breaker import Breaker, current_task
+from synthc.runtime.backends.breaker import Breaker
 from synthc.runtime.backends.pace import Pace
 from synthc.runtime.backends.protocol import Answer, Backend, CallFailed, Request, Verdict
 from synthc.runtime.errors import RowFailed, Stopped
@@ -47,8 +47,8 @@ class Retrying:
     async def complete(self, request: Request) -> Answer:
         """The answer; raises RowFailed for this row, Stopped for the backend."""
         self._stats.calls += 1
-        breaker, task = self._breaker, current_task()
-        breaker.enter(task)
+        breaker = self._breaker
+        task = breaker.enter()
         try:
             if breaker.tripped:
                 raise await breaker.stopped()

@@ -78,6 +78,17 @@ class Asked:
 Trace = Callable[[Asked], None]
 
 
+class _Prepared(Struct):
+    """What is the same for all rows of an ask, worked out once."""
+
+    model: Model
+    schema: dict[str, Any] | None
+    output_format: str | None
+    may_be_null: bool
+    backend: Backend | None = None
+    """The live one, once a row needed it."""
+
+
 class Calls(Protocol):
     """Where answers are kept: what asking needs of the journal."""
 
@@ -118,6 +129,7 @@ class Asker:
         self._stored = Batcher[bytes, StoredAnswer | None](journal.answers)
         # Calls on their way; a future once another row waits for the same.
         self._flying: dict[bytes, Future[StoredAnswer] | None] = {}
+        self._asks: dict[int, _Prepared] = {}
 
     async def fill(
         self, op: plan.Ask, template: str | None, values: dict[str, Any], place: Place
@@ -127,40 +139,58 @@ class Asker:
         `template` is the prompt, None where a conversation is continued. Raises RowFailed where a
         column that may not be null cannot be had.
         """
+        ask = self._asks.get(id(op)) or self._prepared(op)
         try:
-            return await self._fill(op, template, values, place)
+            return await self._fill(op, ask, template, values, place)
         except RowFailed as failed:
-            if not all(types.nullable(field.type) for field in op.contract.fields):
+            if not ask.may_be_null:
                 raise
             nulls = tuple(None for _ in op.contract.fields)
             return Filled(nulls, failed.model, (failed.detail,), failed.reason, failed.calls or ())
 
+    def _prepared(self, op: plan.Ask) -> _Prepared:
+        contract = op.contract
+        ask = self._asks[id(op)] = _Prepared(
+            self._models[op.backend],
+            contracts.schema(contract),
+            None if contract.kind == "text" else contracts.output_format(contract),
+            all(types.nullable(field.type) for field in contract.fields),
+        )
+        return ask
+
     async def _fill(
-        self, op: plan.Ask, template: str | None, values: dict[str, Any], place: Place
+        self,
+        op: plan.Ask,
+        ask: _Prepared,
+        template: str | None,
+        values: dict[str, Any],
+        place: Place,
     ) -> Filled:
-        model = self._models[op.backend]
+        model = ask.model
+        count = _elements(op.contract, values)
+        if ask.output_format is not None:
+            values = {"output_format": ask.output_format, **values}
         messages = self._messages(op, template, values)
         if op.images and template is not None:
             messages.append(Message("user", await self._pictured(op, template, values)))
-        schema = contracts.schema(op.contract)
-        count = _elements(op.contract, values)
         reading = contracts.Reading(())
         answer = None
         digests: list[bytes] = []
         for reask in range(model.spec.reasks + 1):
             turns = tuple(messages)
-            asked = (op, place, reask, turns)
-            digest = model.identity.digest(turns, schema, place, op.ordinal)
-            request = Request(turns, schema, digest, op.contract, count)
+            digest = model.identity.digest(turns, ask.schema, place, op.ordinal)
+            request = Request(turns, ask.schema, digest, op.contract, count)
             try:
-                answer, sent = await self._answer(op, model, request, place, reask)
+                answer, sent = await self._answer(op, ask, request, place, reask)
             except RowFailed as failed:
                 failed.calls = ()
-                self._tell(*asked, failed=failed)
+                if self._trace:
+                    self._trace(Asked(op, place, reask, turns, failed=failed))
                 raise
             digests.append(digest)
             reading = contracts.read(op.contract, answer.text, count)
-            self._tell(*asked, answer=answer, reading=reading, sent=sent)
+            if self._trace:
+                self._trace(Asked(op, place, reask, turns, answer, reading, sent))
             if not reading.broken:
                 used = tuple(digests)
                 return Filled(reading.values, answer.model, reading.problems, calls=used)
@@ -177,14 +207,9 @@ class Asker:
         failed.calls = tuple(digests)
         raise failed
 
-    def _tell(self, *asked: Any, **became: Any) -> None:
-        if self._trace:
-            self._trace(Asked(*asked, **became))
-
     def _messages(
         self, op: plan.Ask, template: str | None, values: dict[str, Any]
     ) -> list[Message]:
-        values = _seen(op, values)
         messages: list[Message] = []
         if op.system is not None:
             messages.append(Message("system", self._prompts.render(op.system, values)))
@@ -197,25 +222,25 @@ class Asker:
 
     async def _pictured(self, op: plan.Ask, template: str, values: dict[str, Any]) -> Content:
         """What the user's message says where the prompt may print pictures."""
-        parts = self._prompts.parts(template, _seen(op, values), op.images)
+        parts = self._prompts.parts(template, values, op.images)
         return await self._images.content(parts)
 
     async def _answer(
         self,
         op: plan.Ask,
-        model: Model,
+        ask: _Prepared,
         request: Request,
         place: Place,
         reask: int,
     ) -> tuple[StoredAnswer, bool]:
         """The answer, and whether it was sent for."""
-        digest = request.key
+        digest, counts = request.key, ask.model.counts
         known = self._journal.seen(digest)
         while digest in self._flying:
             flying = self._flying[digest] = self._flying[digest] or Future()
             await asyncio.wait([flying])
             if not flying.cancelled():  # else the row that asked is gone, and this one asks
-                model.counts.from_store += 1
+                counts.from_store += 1
                 try:
                     return flying.result(), False
                 except RowFailed as failed:  # each row has its own: the engine adds where it was
@@ -225,9 +250,9 @@ class Asker:
             answer = await self._stored(digest) if known else None
             sent = answer is None
             if answer is None:
-                answer = await self._send(op, model, request, place, reask)
+                answer = await self._send(op, ask, request, place, reask)
             else:
-                model.counts.from_store += 1
+                counts.from_store += 1
         except BaseException as error:
             self._landed(digest, error)
             raise
@@ -237,9 +262,9 @@ class Asker:
     def _landed(self, digest: bytes, outcome: StoredAnswer | BaseException) -> None:
         """Tell those who wait for an equal call what came of it, if there are any."""
         flying = self._flying.pop(digest)
+        if flying is None:
+            return
         match outcome:
-            case _ if flying is None:
-                pass
             case asyncio.CancelledError():
                 flying.cancel()
             case BaseException():
@@ -251,13 +276,14 @@ class Asker:
     async def _send(
         self,
         op: plan.Ask,
-        model: Model,
+        ask: _Prepared,
         request: Request,
         place: Place,
         reask: int,
     ) -> StoredAnswer:
-        backend = await model.open()
-        answer = await backend.complete(request)
+        if ask.backend is None:
+            ask.backend = await ask.model.open()
+        answer = await ask.backend.complete(request)
         name = answer.backend or op.backend  # another one may have answered in its place
         counts = self._models[name].counts
         counts.sent += 1
@@ -273,7 +299,7 @@ class Asker:
                 table_name=place.table,
                 row_key=place.row_key,
                 column=op.what,
-                rounds=".".join(map(str, place.rounds)) or None,
+                rounds=".".join(map(str, place.rounds)) if place.rounds else None,
                 index=place.index,
                 backend=name,
                 model=answer.model,
@@ -291,13 +317,6 @@ class Asker:
             stored,
         )
         return stored
-
-
-def _seen(op: plan.Ask, values: dict[str, Any]) -> dict[str, Any]:
-    """What the templates of an ask see."""
-    if op.contract.kind == "text":
-        return values
-    return {"output_format": contracts.output_format(op.contract), **values}
 
 
 def _elements(contract: plan.Contract, values: dict[str, Any]) -> int | None:

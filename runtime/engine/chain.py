@@ -170,7 +170,8 @@ class Chain:
 
     def _still_wanted(self, op: plan.Op) -> None:
         """Where a limit behind is full, nothing is asked any more: the row comes too late for it."""
-        if any(gate.full for gate in self._limits_behind.get(id(op), ())):
+        behind = self._limits_behind.get(id(op))
+        if behind and any(gate.full for gate in behind):
             raise Dropped("not_asked", op)
 
     # Asking
@@ -337,11 +338,12 @@ class Chain:
 
 def check(value: Any, field: Field) -> None:
     """Raise RowFailed where a value is not what its column promises."""
-    type_ = types.required(field.type)
     if value is None:
         if not types.nullable(field.type):
             raise RowFailed("null", f"`{field.name}` is null")
-    elif isinstance(type_, types.Choice) and value not in type_.values:
+        return
+    type_ = types.required(field.type)
+    if isinstance(type_, types.Choice) and value not in type_.values:
         raise RowFailed("choice", f"`{field.name}` is none of {types.name(type_)}")
 
 

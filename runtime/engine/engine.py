@@ -175,7 +175,7 @@ class TableRun:
                 await journal.room()
                 if not arrived:  # others took what was there
                     continue
-                if any(gate.full for gate in self._limits):
+                if self._limits and any(gate.full for gate in self._limits):
                     return
                 row, number = arrived.popleft(), next(numbers)
                 self._progress.rows_in += 1
@@ -222,7 +222,7 @@ class TableRun:
     async def _values(self, scope: Scope) -> list[Any]:
         """The columns of a row that came to its end."""
         await scope.settled(around=True)
-        return [*(await scope.values(self._outputs)).values()]
+        return list((await scope.values(self._outputs)).values())
 
     def _keep(self, row: _Row, status: str, values: list[Any], failed: RowFailed | None) -> None:
         """Put into the journal what is known of a row now that it ended."""
@@ -238,6 +238,10 @@ class TableRun:
             journal.gone(self._number, self._gone, (ordinal, key, status))
 
     async def _walk(self, row: _Row, segment: Segment) -> None:
+        if not segment.gates:
+            for op in segment.ops:
+                await self._chain.step(row.scope, op)
+            return
         for op in segment.ops:
             for limit, gate in segment.paces.get(id(op), ()):
                 value = await self._compared(row, limit) if limit else b""

@@ -74,10 +74,12 @@ class Scope(Struct, eq=False):
     async def values(self, reads: Mapping[str, Ref]) -> dict[str, Any]:
         """The values that an operation reads, by the names it has for them."""
         found: dict[str, Any] = {}
+        slots = self.slots
         for name, ref in reads.items():
-            # Most are there, and to await each of them all the same takes time.
-            if isinstance(ref, str) and not isinstance(held := self._held(ref), asyncio.Task):
-                found[name] = held
+            # Most are here, and to await each of them all the same takes time.
+            if isinstance(ref, str) and ref in slots:
+                held = slots[ref]
+                found[name] = await self.slot(ref) if isinstance(held, asyncio.Task) else held
             else:
                 found[name] = await self.value(ref)
         return found

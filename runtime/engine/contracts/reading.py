@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from synthc.compiler import types
 from synthc.compiler.plan import Contract
@@ -14,8 +15,7 @@ Taken = tuple[Any, list[str]]
 nulls inside of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What an answer gave: a value for each field (null where there was none), and what was wrong.
 
     `broken` says whether it has to be asked again; otherwise what was wrong cost only nulls that the
