@@ -21,6 +21,7 @@ from bench.workload import answers_spec, chain_latencies, chain_spec, write_rows
 
 SYNTHC = Path(sys.executable).with_name("synthc")
 MOST = 256  # requests in flight, where nothing else is said
+AT_ONCE = (64, 256, 1024)  # of which each tool takes what suits it best, where it is beside others
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +164,12 @@ def cpu(bench: Bench) -> Iterator[Result]:
 def peers(bench: Bench) -> Iterator[Result]:
     """The same job in other tools, at the best of a few settings; of theirs, imports do not count."""
     rows, fewer = bench.count(20_000), bench.count(5_000)
-    (ours,) = bench.best(
-        ["--latency", 0.05], lambda url: bench.durable(rows, answers_spec(MOST), url)
+    runs = bench.best(
+        ["--latency", 0.05],
+        *(lambda url, most=most: bench.durable(rows, answers_spec(most), url) for most in AT_ONCE),
+    )
+    ours, our_setting = min(
+        zip(runs, AT_ONCE, strict=True), key=lambda run_and_most: run_and_most[0].wall_s
     )
     ours_rate = rows / ours.wall_s
     for name, title, script, goal in (
@@ -172,7 +177,7 @@ def peers(bench: Bench) -> Iterator[Result]:
         ("distilabel", "distilabel", "distilabel_run.py", 20),
     ):
         rates: dict[int, float] = {}
-        for most in (64, 256):
+        for most in AT_ONCE:
             place = bench.place(fewer)
             with server("--latency", 0.05) as serving:
                 command = [python_of(name), PEERS / script]
@@ -184,7 +189,7 @@ def peers(bench: Bench) -> Iterator[Result]:
         setting = max(rates, key=rates.__getitem__)
         yield Result(
             "peers",
-            f"{rows:,} rows, 50 ms; {title}, {fewer:,} rows, {setting} at once",
+            f"{rows:,} rows, 50 ms, {our_setting} at once; {title}, {fewer:,} rows, {setting} at once",
             f"{ours_rate:.0f} rows/s",
             f"{rates[setting]:.0f} rows/s",
             ours_rate / rates[setting],

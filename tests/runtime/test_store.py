@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from synthc.runtime.store.schema import (
     FORMAT,
     MUTATION_COLUMNS,
 )
+from synthc.runtime.store.seen import BYTES, Seen
 from synthc.runtime.store.store import Store, StoredAnswer, connect
 from tests.runtime.helpers import BACKEND, SYNTHC, WRITE, column, made, rows, topics
 
@@ -383,6 +385,15 @@ def test_a_full_disk_ends_the_run_in_words_and_loses_nothing(tmp_path: Path, siz
         assert 0 < stored <= asked
         assert server.count == asked + 400 - stored
     assert column(tmp_path, "SELECT n FROM t") == list(range(400))
+
+
+def test_what_was_seen_is_known_and_what_is_new_is_hardly_ever_taken_for_it() -> None:
+    digests = [hashlib.blake2b(b"%d" % n, digest_size=16).digest() for n in range(60_000)]
+    old, new = digests[:40_000], digests[40_000:]
+    seen = Seen(int.from_bytes(digest[:BYTES], "big") for digest in old[:20_000])
+    assert sum(seen.add(digest) for digest in old[20_000:]) < 5
+    assert all(seen.add(digest) for digest in old)
+    assert sum(seen.add(digest) for digest in new) < 5
 
 
 def test_a_stopped_run_says_so(tmp_path: Path) -> None:
