@@ -144,7 +144,7 @@ class Store:
                 f"ATTACH ':memory:' AS {STAGING} (COMPRESS, ROW_GROUP_SIZE {ROW_GROUP})"
             )
             self._connection.execute("SET temp_directory = ?", [f"{path}.tmp"])
-            self._connection.execute("SET allowed_configs = ['memory_limit']")
+            self._connection.execute("SET allowed_configs = ['memory_limit', 'max_vacuum_tasks']")
             self._connection.execute("SET allowed_paths = ?", [[str(file) for file in readable]])
             self._connection.execute("SET enable_external_access = false")
             self._connection.execute("SET lock_configuration = true")
@@ -260,8 +260,11 @@ class Store:
         if not now and self._unsettled < _SETTLE_BYTES:
             return
         self._unsettled = 0
+        # Pieces that are not full stay so: to join them takes all that is staged into memory once more.
+        self._connection.execute("SET max_vacuum_tasks = 0")
         with contextlib.suppress(duckdb.TransactionException):  # it is being read: another time
             self._connection.execute(f"CHECKPOINT {STAGING}")
+        self._connection.execute("RESET max_vacuum_tasks")
         self._leave_memory()
 
     def _leave_memory(self) -> None:
