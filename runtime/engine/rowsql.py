@@ -6,6 +6,7 @@ It runs in an in-memory DuckDB of its own that can reach no file and no table.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -24,10 +25,23 @@ _NUMBER = "·n"
 
 
 class RowSql:
-    """The connection that all row-wise SQL of a run shares, on a thread of its own."""
+    """The connection that all row-wise SQL of a run shares, on a thread of its own.
+
+    It is opened when it is first needed: many a spec has no SQL on rows, and to open it takes 20 ms.
+    """
 
     def __init__(self) -> None:
-        self._connection = duckdb.connect(
+        self._thread = ThreadPoolExecutor(1, "row-sql")
+
+    def close(self) -> None:
+        """End the thread and forget the connection."""
+        self._thread.shutdown(wait=True)
+        if "_connection" in vars(self):
+            self._connection.close()
+
+    @functools.cached_property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(
             ":memory:",
             config={
                 "python_enable_replacements": False,
@@ -35,13 +49,8 @@ class RowSql:
                 "threads": 1,
             },
         )
-        self._connection.execute("SET lock_configuration = true")
-        self._thread = ThreadPoolExecutor(1, "row-sql")
-
-    def close(self) -> None:
-        """End the thread and forget the connection."""
-        self._thread.shutdown(wait=True)
-        self._connection.close()
+        connection.execute("SET lock_configuration = true")
+        return connection
 
     def expression(self, op: plan.Compute) -> Batcher[Mapping[str, Any], tuple[Any, ...]]:
         """What computes an operation's fields for a row's values."""

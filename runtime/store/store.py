@@ -120,14 +120,15 @@ class Store:
     ) -> None:
         """Open or make the database; its SQL can read the files of `readable` and no others."""
         self.path = path
-        if path.exists():
+        new = not path.exists()
+        if not new:
             # To open a database for writing can change it: its log is put into the file.
             with connect(path, read_only=True) as looking:
                 if not is_empty(looking):
                     check_format(looking, path)
         self._connection = _connect_to_write(path)
         try:
-            if is_empty(self._connection):  # new, or left by a run that was killed as it began
+            if new or is_empty(self._connection):  # left by a run that was killed as it began
                 with transaction(self._connection):
                     self._connection.execute(schema.create())
                     self._connection.execute(
