@@ -180,14 +180,12 @@ def _joined(body: bytes) -> Any:
 
 
 def _text(message: _Message, finish: object) -> str:
-    match message.content:
-        case str(text):
-            return text
-        case [*parts]:
-            texts = (part.get("text") for part in parts if isinstance(part, dict))
-            return "".join(text for text in texts if isinstance(text, str))
-        case _:
-            pass
+    content = message.content
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        texts = (part.get("text") for part in content if isinstance(part, dict))
+        return "".join(text for text in texts if isinstance(text, str))
     if isinstance(message.refusal, str) and message.refusal:
         said_no = f"the model refuses: {message.refusal}"
         raise CallFailed(Verdict.ROW, "refused", said_no, status=200)
