@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from synthc.compiler.diagnostics.catalogue import Unused
 from synthc.compiler.diagnostics.problem import Problem
 from synthc.compiler.span import Span
 from synthc.lsp.analysis import Analysis, File, analysed
@@ -14,7 +15,8 @@ def edited(file: File, before: Analysis) -> tuple[Problem, ...]:
     """The problems of a text whose former one was looked at whole.
 
     What changed is looked at again, with what it needs; what did not keeps its problems, at the lines
-    where it stands now. What an edit does to other declarations is known when the whole is looked at.
+    where it stands now. What an edit does to other declarations, and whether any of them uses what
+    changed, is known when the whole is looked at.
     """
     old = {piece.text: piece for piece in outline(before.file.text)}
     pieces = outline(file.text)
@@ -23,15 +25,26 @@ def edited(file: File, before: Analysis) -> tuple[Problem, ...]:
         found: list[Problem] = []
     else:
         slice_ = analysed(file.with_text(sliced(file.text, changed)))
-        errors = (p for p in slice_.problems if p.severity == "error")
-        found = [p for p in errors if _in(p.span, changed, file.name)]
+        there = (p for p in slice_.problems if _in(p.span, changed, file.name))
+        found = [p for p in there if not _of_users(p, changed)]
     for piece in pieces:
         if piece.text in old and piece not in changed:
             first = old[piece.text]
             kept = [p for p in before.problems if _in(p.span, (first,), file.name)]
             found += [_moved(problem, piece.line - first.line) for problem in kept]
     found += [problem for problem in before.problems if problem.span.file != file.name]
-    return tuple(found)
+    return _told(found)
+
+
+def _told(found: list[Problem]) -> tuple[Problem, ...]:
+    """Warnings wait until there is no error, as they do for the whole."""
+    errors = tuple(problem for problem in found if problem.severity == "error")
+    return errors or tuple(found)
+
+
+def _of_users(problem: Problem, changed: tuple[Piece, ...]) -> bool:
+    """Whether a problem is that nothing uses a declaration: those that could are not looked at."""
+    return isinstance(problem, Unused) and problem.name in {piece.name for piece in changed}
 
 
 def _in(span: Span, pieces: tuple[Piece, ...], name: str) -> bool:

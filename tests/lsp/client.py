@@ -118,6 +118,16 @@ class Client:
         changes = [{"text": text}]
         self.notify("textDocument/didChange", {"textDocument": document, "contentChanges": changes})
 
+    def shut(self, name: str) -> list[dict[str, Any]]:
+        """Close a file: the problems that are left of it."""
+        self.notify("textDocument/didClose", {"textDocument": {"uri": self.uri(name)}})
+        while True:
+            message = self.messages.get(timeout=WAIT)
+            assert "end" not in message, "the server ended"
+            said = message.get("params", {})
+            if said.get("uri") == self.uri(name) and "version" not in said:
+                return said["diagnostics"]
+
     def problems(self, name: str) -> list[dict[str, Any]]:
         """What is wrong with the newest text of a file."""
         kept: list[dict[str, Any]] = []

@@ -55,6 +55,7 @@ def test_a_mistake_is_shown_and_goes(tmp_path: Path, connect: Connect):
     unused = SPEC + "param nobody: int = 3\n"
     client.send("a.synth", unused)
     assert [p["severity"] for p in client.comes_to("a.synth", ["S0901"])] == [2]
+    assert client.shut("a.synth") == []
     assert client.close() == 0
 
 
@@ -361,6 +362,11 @@ def test_a_long_spec_is_looked_at_where_it_changed_first(tmp_path: Path, connect
     wrong = many.replace("asked7 =", "asked7 =\n", 1).replace("level > 2", "levl > 2", 1)
     (problem,) = client.type("a.synth", wrong)
     assert "levl" in problem["message"]
+    # A warning comes as soon, but not that a task is unused whose users were not looked at.
+    unread = many.replace("in  question: text", "in  question: text\n  in  level: int", 1)
+    (problem,) = client.type("a.synth", unread)
+    assert (problem["code"], problem["severity"]) == ("S0901", 2)
+    assert "the input `level` is never used" in problem["message"]
     # What the edit does to others is shown once the whole was looked at.
     client.send("a.synth", many.replace("task answer", "task reply"))
     client.comes_to("a.synth", ["S0201"] * len(names))
