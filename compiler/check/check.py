@@ -102,12 +102,13 @@ def examine(spec: ast.Spec, given: Mapping[str, str], base: Path) -> Examined:
     expanded = expand(spec, report)
     broken |= expanded.broken
     columns: dict[Span, tuple[Field, ...]] = {}
-    checked = _check(expanded, given, base, columns, report)
+    checked = _check(expanded, _named(spec), given, base, columns, report)
     return Examined(checked, found, columns)
 
 
 def _check(
     spec: ast.Spec,
+    named: frozenset[str],
     given: Mapping[str, str],
     base: Path,
     columns: dict[Span, tuple[Field, ...]],
@@ -146,7 +147,7 @@ def _check(
         for node in spec.declarations
         if isinstance(node, ast.Test)
     ]
-    _warn_unused(spec, by_kind, report)
+    _warn_unused(spec, by_kind, named, report)
     return typed.Spec(
         spec.file,
         constants,
@@ -376,18 +377,27 @@ def _check_exports(exports: list[ast.Export], known: tuple[str, ...], report: Re
         paths[node.path.text] = node
 
 
-def _warn_unused(spec: ast.Spec, by_kind: Mapping[str, Mapping[str, Any]], report: Report) -> None:
+def _named(spec: ast.Spec) -> frozenset[str]:
+    """What the declarations of a spec's own file name, also what they extend."""
+    own = [node for node in spec.declarations if node.span.file == spec.file]
+    return frozenset(name for node in own for name in _names_in(node))
+
+
+def _warn_unused(
+    spec: ast.Spec,
+    by_kind: Mapping[str, Mapping[str, Any]],
+    named: frozenset[str],
+    report: Report,
+) -> None:
     """Warn of parameters, models, sets and tasks that nothing names. Tables are results.
 
     Of a file that is used, what is not needed is no mistake.
     """
-    own = [node for node in spec.declarations if node.span.file == spec.file]
-    used = {name for node in own for name in _names_in(node)}
     for kind in ("parameter", "backend", "embedder", "mutations", "task"):
         names = {n: node for n, node in by_kind[kind].items() if node.span.file == spec.file}
         alone = len(by_kind[kind]) == 1 and kind in ("backend", "embedder")
         for name, node in names.items():
-            if name in used or (alone and _needs_model(spec, kind)):
+            if name in named or (alone and _needs_model(spec, kind)):
                 continue
             report(problems.Unused(span=node.name.span, kind=kind, name=name))
 
