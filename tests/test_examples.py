@@ -23,7 +23,7 @@ from synthc.cli.main import ended
 from tests.runtime.tiny_media import saved
 
 EXAMPLES = Path(__file__).parents[1] / "specs" / "examples"
-SPECS = sorted(path.name for path in EXAMPLES.glob("*.synth"))
+SPECS = sorted(path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.synth"))
 
 Rows = list[tuple[Any, ...]]
 
@@ -103,14 +103,15 @@ def head(spec: str) -> str:
 @pytest.mark.parametrize("spec", SPECS)
 def test_it_runs_simulated(folder: Path, synthc: Synthc, spec: str) -> None:
     checked = synthc("check", spec)
-    assert (checked.status, checked.err) == (0, f"{spec}: no problems\n")
+    assert (checked.status, checked.err) == (0, f"{Path(spec).name}: no problems\n")
 
     summary = ran(synthc, spec, "--simulate")
     assert summary["ok"]  # what it expects holds
     assert min(table["kept"] for table in summary["tables"].values()) > 0
     assert not any(table["failed"] for table in summary["tables"].values())
     assert summary["exports"] and min(summary["exports"].values()) > 0
-    assert all((folder / name).stat().st_size for name in summary["exports"])
+    written = [(folder / spec).parent / name for name in summary["exports"]]
+    assert all(path.stat().st_size for path in written)
 
     again = ran(synthc, spec, "--simulate")
     assert set(again["skipped"]) == set(summary["tables"])
@@ -238,6 +239,46 @@ def test_a_judge_who_favours_the_first_prefers_neither(synthc: Synthc) -> None:
         summary = ran(synthc, "preferences.synth", SYNTH_URL=server.url)
     assert summary["tables"]["pairs"]["kept"] == 16
     assert summary["tables"]["preferences"]["kept"] == 0
+
+
+def test_each_instruction_has_answers_of_three_models(folder: Path, synthc: Synthc) -> None:
+    names = ("notus", "zephyr", "gemma", "llama", "zephyr_gemma", "ultramerge", "judge")
+
+    def answer(seen: Seen) -> str:
+        if seen.body["model"] == "judge":
+            return (
+                "[3] 2, because it is short.\n[1] 5: nothing is missing\nThe second is not rated."
+            )
+        return f"{seen.body['model']} says so."
+
+    with serving(answer=answer) as server:
+        models = {name.upper(): name for name in names}
+        summary = ran(synthc, "migrated/ultrafeedback.synth", SYNTH_URL=server.url, **models)
+    assert sum(backend["sent"] for backend in summary["backends"].values()) == 16 * 4
+    database = folder / "migrated" / "ultrafeedback.duckdb"
+    feedback = rows(database, "SELECT * EXCLUDE (instruction) FROM feedback")
+    assert len(feedback) == 16
+    for generations, models, ratings, rationales, judge in feedback:
+        assert [f"{name} says so." for name in models] == generations
+        assert len(set(models)) == 3 and set(models) < set(names)
+        assert (ratings, judge) == ([5, None, 2], "judge")
+        assert rationales == ["nothing is missing", None, "because it is short."]
+    assert {name for _, models, *_ in feedback for name in models} == set(names) - {"judge"}
+
+
+def test_the_tests_of_an_example_pass(synthc: Synthc) -> None:
+    done = synthc("test", "migrated/text_to_sql.synth")
+    assert (done.status, done.err) == (0, "3 passed, 0 failed\n")
+
+
+def test_a_topic_is_drawn_with_its_sector(folder: Path, synthc: Synthc) -> None:
+    ran(synthc, "migrated/text_to_sql.synth", "--simulate", "-p", "records=60")
+    database = folder / "migrated" / "text_to_sql.simulated.duckdb"
+    assert rows(database, "SELECT count(DISTINCT sector), count(DISTINCT topic) FROM records") == [
+        (3, 9)
+    ]
+    strays = "FROM records ANTI JOIN subjects USING (sector, topic)"
+    assert rows(database, strays) == []
 
 
 def test_entities_are_near_those_with_their_label(folder: Path, synthc: Synthc) -> None:

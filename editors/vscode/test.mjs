@@ -28,7 +28,8 @@ const registry = new textmate.Registry({
 const grammar = await registry.loadGrammar("source.synth");
 
 const lines = [];
-for (const name of readdirSync(examples).filter((file) => file.endsWith(".synth")).sort()) {
+const specs = readdirSync(examples, { recursive: true }).filter((file) => file.endsWith(".synth"));
+for (const name of specs.map((file) => file.replaceAll("\\", "/")).sort()) {
   lines.push(`== ${name}`);
   let state = textmate.INITIAL;
   for (const line of readFileSync(join(examples, name), "utf8").split("\n")) {

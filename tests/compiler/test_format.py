@@ -22,7 +22,7 @@ from synthc.compiler.format.format import Unfaithful, Unreadable, format_text, s
 from synthc.compiler.parse.parse import _parser, parse
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted(ROOT.glob("specs/examples/*.synth"))
+EXAMPLES = sorted(ROOT.glob("specs/examples/**/*.synth"))
 
 # A messy spec and its layout, by what is in it.
 LAYOUTS: dict[str, tuple[str, str]] = {}

@@ -16,7 +16,7 @@ from synthc.compiler.diagnostics.render import render
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md")
 PAGES = tuple(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))
-EXAMPLES = sorted((ROOT / "specs" / "examples").glob("*.synth"))
+EXAMPLES = sorted((ROOT / "specs" / "examples").rglob("*.synth"))
 
 
 def blocks(document: str, tag: str) -> list[str]:
