@@ -40,6 +40,7 @@ def pages(shelves: list[Shelf]) -> dict[str, Page]:
 
 def folder_of(document: Path, folder: Path) -> Path:
     """A folder with the files that a document shows."""
+    folder.mkdir(parents=True, exist_ok=True)
     shown = {name: text.encode() for name, text in files(document).items()}
     for name, data in {**shown, **pictures(document)}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +78,15 @@ def test_the_language_page_runs_simulated(tmp_path: Path) -> None:
         for name, table in report.tables.items():
             counted = (table.kept, table.dropped, table.failed, table.not_asked)
             assert table.kept or table.dropped, (block.line, name, counted)
+
+
+@pytest.mark.parametrize("page", ["from-distilabel.md", "from-data-designer.md"])
+def test_the_pages_for_those_who_come_run_simulated(page: str, tmp_path: Path) -> None:
+    for block in blocks(DOCS / page):
+        folder = folder_of(DOCS / page, tmp_path / str(block.line))
+        report = simulated(block.text, folder)
+        for name, table in report.tables.items():
+            assert not table.failed and (table.kept or table.dropped), (block.line, name)
 
 
 def recipes() -> list[tuple[Block, str]]:
