@@ -9,6 +9,7 @@ from pathlib import Path
 
 from synthc.compiler import ast, typed
 from synthc.compiler.check.check import examine
+from synthc.compiler.check.files import Reader
 from synthc.compiler.diagnostics.problem import Problem
 from synthc.compiler.link import link
 from synthc.compiler.parse.parse import parse
@@ -55,13 +56,19 @@ def analysed(file: File) -> Analysis:
     """The analysis of a whole text. Files that it uses are read once for each text of it."""
     spec, found = parse(file.text, file.name)
     linked = link(spec, file.base, found.append, dict(file.unsaved))
-    examined = examine(linked.spec, {}, file.base)
+    examined = examine(linked.spec, {}, file.base, _reader(file.base))
     problems = [*found, *examined.problems]
     errors = [problem for problem in problems if problem.severity == "error"]
     # What is unused may be so only because of an error.
     told = tuple(dict.fromkeys(errors or problems))
     sources = {**linked.texts, file.name: file.text}
     return Analysis(file, spec, linked.spec, examined.spec, told, examined.columns, sources)
+
+
+@functools.lru_cache(maxsize=8)
+def _reader(base: Path) -> Reader:
+    """What looks into the data files of a folder, and remembers what it found."""
+    return Reader(base)
 
 
 def around(file: File, line: int) -> Analysis:

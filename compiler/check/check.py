@@ -74,8 +74,13 @@ def check(
     return (examined.spec if sound else None), examined.problems
 
 
-def examine(spec: ast.Spec, given: Mapping[str, str], base: Path) -> Examined:
-    """As `check`, with what holds of a spec that has errors: for editors, which show half a spec."""
+def examine(
+    spec: ast.Spec, given: Mapping[str, str], base: Path, reader: Reader | None = None
+) -> Examined:
+    """As `check`, with what holds of a spec that has errors: for editors, which show half a spec.
+
+    They look at one again and again, and keep the `reader` that knows its data files.
+    """
     found: list[Problem] = []
     told: set[tuple[object, ...]] = set()
     # A name that stood in a declaration that could not be read may well be declared there.
@@ -102,7 +107,8 @@ def examine(spec: ast.Spec, given: Mapping[str, str], base: Path) -> Examined:
     expanded = expand(spec, report)
     broken |= expanded.broken
     columns: dict[Span, tuple[Field, ...]] = {}
-    checked = _check(expanded, _named(spec), given, base, columns, report)
+    reader = reader or Reader(base)
+    checked = _check(expanded, _named(spec), given, base, reader, columns, report)
     return Examined(checked, found, columns)
 
 
@@ -111,6 +117,7 @@ def _check(
     named: frozenset[str],
     given: Mapping[str, str],
     base: Path,
+    reader: Reader,
     columns: dict[Span, tuple[Field, ...]],
     report: Report,
 ) -> typed.Spec:
@@ -125,7 +132,7 @@ def _check(
     binder = Binder()
     binder.read_ahead(*_sql(spec))
     sets = {n: check_mutations(node, report) for n, node in by_kind["mutations"].items()}
-    known = task_scope.Known(tuple(backends), constants, sets, Reader(base))
+    known = task_scope.Known(tuple(backends), constants, sets, reader)
     checked_tasks = _tasks(by_kind["task"], known, spec.file, binder, report)
     # A broken backend or table may be the one that a name means: then unknown names say nothing.
     checked_tables: dict[str, typed.Table | None] = dict.fromkeys(by_kind["table"])

@@ -96,11 +96,21 @@ def _unreadable(path: str, reason: str, span: Span, report: Report) -> None:
     report(problems.FileUnreadable(span=span, path=path, reason=reason))
 
 
+def _as_written(file: Path) -> tuple[Path, int, int]:
+    """A file, its time and its size: something else once it was written."""
+    stat = file.stat()
+    return file, stat.st_mtime_ns, stat.st_size
+
+
 class Reader:
-    """Looks into data files for their columns, through one DuckDB that is opened when first needed."""
+    """Looks into data files for their columns, through one DuckDB that is opened when first needed.
+
+    It may be kept from one look at a spec to the next: a file is read again when it was written.
+    """
 
     def __init__(self, base: Path) -> None:
         self._base = base
+        self._known: dict[tuple[object, ...], tuple[tuple[Field, ...], str | None]] = {}
 
     @functools.cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:
@@ -129,7 +139,10 @@ class Reader:
         found = self._found(path, report)
         if not found:
             return None
-        fields, reason = self._look(path.text, found)
+        same = (path.text, *map(_as_written, found))
+        if same not in self._known:
+            self._known[same] = self._look(path.text, found)
+        fields, reason = self._known[same]
         if reason:
             report(problems.FileUnreadable(span=path.span, path=path.text, reason=reason))
             return None
@@ -208,7 +221,7 @@ class Reader:
             return (), "it is empty"
         reading = plan.reading(path, [str(file) for file in found])
         try:
-            relation = self._connection.sql(f"SELECT * FROM {reading}")
+            relation = self._connection.cursor().sql(f"SELECT * FROM {reading}")
             described = zip(relation.columns, relation.types, strict=True)
             fields = tuple(Field(name, types.from_duckdb(type_)) for name, type_ in described)
         except duckdb.Error as error:
@@ -224,7 +237,8 @@ class Reader:
         reading = plan.reading(path, [str(file) for file in found], fields)
         casts = ", ".join(f"CAST({types.quote(f.name)} AS {types.sql(f.type)})" for f in fields)
         try:
-            rows = self._connection.sql(f"SELECT {casts} FROM {reading} LIMIT {_HEAD}").fetchall()
+            query = f"SELECT {casts} FROM {reading} LIMIT {_HEAD}"
+            rows = self._connection.cursor().sql(query).fetchall()
         except duckdb.Error as error:
             return [], readable(str(error), found)
         return rows, None

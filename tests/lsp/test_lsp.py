@@ -249,6 +249,18 @@ def test_texts_that_are_not_saved(tmp_path: Path, connect: Connect):
     assert problem["relatedInformation"][0]["location"]["uri"] == client.uri("lib.synth")
 
 
+def test_a_data_file_that_changes(tmp_path: Path, connect: Connect):
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"a": 1}\n')
+    client = connect()
+    (problem,) = client.open("a.synth", 'table t = read("data.jsonl") |> where("b > 1")\n')
+    assert problem["code"] == "S0203"
+    data.write_text('{"b": 2}\n')
+    changes = [{"uri": client.uri("data.jsonl"), "type": 2}]
+    client.notify("workspace/didChangeWatchedFiles", {"changes": changes})
+    client.comes_to("a.synth", [])
+
+
 def test_files_that_use_each_other(tmp_path: Path, connect: Connect):
     (tmp_path / "a.synth").write_text('use "b"\n' + SPEC)
     (tmp_path / "b.synth").write_text('use "a"\n')
