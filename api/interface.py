@@ -8,12 +8,12 @@ import json
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from synthc import notebook
 from synthc.compiler import plan as compiled_plan
 from synthc.compiler import types
 from synthc.compiler.compile import DEFAULT_SEED, compile_spec
@@ -60,11 +60,18 @@ class Plan:
         Path(path).write_bytes(compiled_plan.encode(self.compiled))
 
     def _repr_html_(self) -> str:
+        from synthc.runtime.planning.picture import svg
+
+        columns = {
+            table.name: "rows for SQL" if table.hidden else _counted(len(table.outputs), "column")
+            for table in self.compiled.tables
+        }
         rows = [
             (name, ", ".join(f"{column} {type_}" for column, type_ in columns.items()))
             for name, columns in self.tables.items()
         ]
-        return _html_table(("table", "columns"), rows)
+        picture = f'<div style="overflow-x: auto">{svg(self.compiled, columns)}</div>'
+        return picture + notebook.table(("table", "columns"), rows)
 
 
 class Results:
@@ -136,13 +143,14 @@ class Results:
         counts = self._opened().sql(
             "SELECT table_name, kept, dropped, failed FROM synth.tables ORDER BY 1"
         )
-        return _html_table(("table", "kept", "dropped", "failed"), counts.fetchall())
+        return notebook.table(("table", "kept", "dropped", "failed"), counts.fetchall())
 
     def _opened(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
             from synthc.runtime.store.store import connect
 
             self._connection = connect(self.database, read_only=True)
+            notebook.show_relations()
         return self._connection
 
 
@@ -244,13 +252,10 @@ def _to_its_end(plan: compiled_plan.Plan, options: Any, report: Any) -> None:
             raise Stopped("interrupted; what was answered is kept", hint="run again") from None
 
 
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def _written(value: Any) -> str:
     """A value as the command line would give it."""
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _html_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    cells = ["".join(f"<td>{escape(str(value))}</td>" for value in row) for row in rows]
-    body = "".join(f"<tr>{row}</tr>" for row in cells)
-    return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from synthc.compiler import plan
+from synthc.runtime.planning.picture import FILE, made_from, outside
 from synthc.runtime.store.fingerprint import parents
 
 Label = Mapping[str, str]
@@ -54,30 +55,19 @@ def _branches(
         yield from _branches(below.get(name, ()) if is_table else (), below, also, inner)
 
 
-def outside(source: plan.Source) -> str:
-    """The files that a table's rows come from; empty where they come from none."""
-    return source.path if isinstance(source, plan.Read | plan.Files) else ""
-
-
 def dot(plan_: plan.Plan, beside: Label) -> str:
     """The picture as Graphviz takes it."""
+    hidden = {table.name for table in plan_.tables if table.hidden}
     lines = ["digraph plan {", "  rankdir=LR", '  node [shape=box, fontname="sans-serif"]']
-    files: dict[str, None] = {}
     edges: list[str] = []
-    for table in plan_.tables:
-        style = ', style="rounded,dashed"' if table.hidden else ', style="rounded"'
-        label = "\n".join(filter(None, (table.name, beside.get(table.name, ""))))
-        lines.append(f"  {_quoted(table.name)} [label={_quoted(label)}{style}]")
-        if path := outside(table.source):
-            files[path] = None
-            edges.append(f"  {_quoted('file ' + path)} -> {_quoted(table.name)}")
-        edges += [
-            f"  {_quoted(name)} -> {_quoted(table.name)}" for name in dict.fromkeys(parents(table))
-        ]
-    for export in plan_.exports:
-        files[export.path] = None
-        edges.append(f"  {_quoted(export.table)} -> {_quoted('file ' + export.path)}")
-    lines += [f"  {_quoted('file ' + f)} [label={_quoted(f)}, shape=note]" for f in files]
+    for name, sources in made_from(plan_).items():
+        if name.startswith(FILE):
+            label, style = name.removeprefix(FILE), "shape=note"
+        else:
+            label = "\n".join(filter(None, (name, beside.get(name, ""))))
+            style = 'style="rounded,dashed"' if name in hidden else 'style="rounded"'
+        lines.append(f"  {_quoted(name)} [label={_quoted(label)}, {style}]")
+        edges += [f"  {_quoted(source)} -> {_quoted(name)}" for source in sources]
     return "\n".join([*lines, *edges, "}"])
 
 

@@ -1,4 +1,6 @@
-"""What a report shows, gathered and ready to be written down: no markup, and no text that is not `shown`."""
+"""What a report shows, gathered and ready to be written down: no markup but that of a picture, and no text
+that is not `shown`.
+"""
 
 from __future__ import annotations
 
@@ -274,37 +276,11 @@ class Served(Struct, frozen=True, kw_only=True):
     cost_usd: float | None
 
 
-class Node(Struct, frozen=True):
-    """A box of the picture, a `table` or a `file`: what it says, and its upper left corner in pixels."""
-
-    name: str
-    below: str
-    kind: str
-    x: int
-    y: int
-
-
-class Edge(Struct, frozen=True):
-    """An arrow of the picture, from a point to a point, in pixels."""
-
-    x: int
-    y: int
-    to_x: int
-    to_y: int
-
-
-class Picture(Struct, frozen=True):
-    """The plan as a picture of so many pixels, and in a sentence for those who do not see it."""
-
-    width: int
-    height: int
-    nodes: tuple[Node, ...]
-    edges: tuple[Edge, ...]
-    words: str
-
-
 class Contents(Struct, frozen=True, kw_only=True):
-    """All of a report. `running` says who writes the database, where somebody does."""
+    """All of a report. `running` says who writes the database, where somebody does.
+
+    `picture` is that of the plan, as SVG: the only markup.
+    """
 
     database: str
     made_at: str
@@ -315,7 +291,7 @@ class Contents(Struct, frozen=True, kw_only=True):
     running: str | None
     runs: tuple[Run, ...]
     tables: tuple[Table, ...]
-    picture: Picture | None
+    picture: str | None
     maps: tuple[Map, ...]
     readings: tuple[Reading, ...]
     failures: tuple[Failures, ...]

@@ -30,6 +30,7 @@ from synthc.cli.report.contents import (
 from synthc.compiler import plan, types
 from synthc.compiler.types import Field
 from synthc.runtime.errors import RunError
+from synthc.runtime.planning.picture import svg
 from synthc.runtime.store.schema import FORMAT
 from synthc.runtime.store.store import stored
 
@@ -52,7 +53,9 @@ def gather(query: Query, database: str, running: str | None) -> Contents:
     tables = [(one, _table(query, one, calls.get(one.name, {}))) for one in made]
     of_source = {t.name: t.source.table for t in made if isinstance(t.source, plan.From)}
     chains = {table.name: _chain(table.name, of_source) for table in made}
-    below = {table.name: f"{_rows(table.rows)}, {table.status}" for _, table in tables}
+    below = {one.name: f"{_rows(table.rows)}, {table.status}" for one, table in tables}
+    if last:
+        below = {table.name: "not made yet" for table in last.tables} | below
     return Contents(
         database=shown(database),
         made_at=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
@@ -63,7 +66,7 @@ def gather(query: Query, database: str, running: str | None) -> Contents:
         running=running and shown(running),
         runs=runs,
         tables=tuple(table for _, table in tables),
-        picture=flow.picture(last, below) if last else None,
+        picture=svg(last, below) if last else None,
         maps=tuple(m for one, table in tables for m in vectors.maps(query, one, table, seed)),
         readings=lineage.readings(query, tables, chains, seed),
         failures=_failures(query),

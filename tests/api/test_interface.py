@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import duckdb
 import pytest
@@ -46,7 +48,7 @@ def test_a_spec_is_compiled_run_and_read(spec: Path):
         assert len(results.table("answers")) == server.count == 15
         found = results.sql("SELECT topic FROM answers WHERE n = ?", [7])
         assert found.fetchall() == [("topic 7",)]
-        assert "<td>answers</td><td>15</td>" in results._repr_html_()
+        assert re.search(">answers</td><td[^>]*>15</td>", results._repr_html_())
         assert "answers" in repr(results)
 
 
@@ -112,6 +114,36 @@ def test_what_is_shown_is_escaped(tmp_path: Path):
     for shown in (plan._repr_html_(), synthc.run(plan)._repr_html_()):
         assert "<img" not in shown
         assert "&lt;img src=x&gt;" in shown
+
+
+BRANCHES = """
+table topics = read("topics.jsonl")
+table short  = topics |> where("n < 5")
+table both   = sql "SELECT t.n FROM topics AS t JOIN short AS s USING (n)"
+export both to "both.parquet"
+"""
+
+
+def test_a_plan_is_a_picture(spec: Path):
+    spec.write_text(BRANCHES)
+    shown = synthc.compile(spec)._repr_html_()
+    assert "n BIGINT, topic VARCHAR" in shown
+    picture = ElementTree.fromstring(shown[shown.index("<svg") : shown.index("</svg>") + 6])
+    svg = "{http://www.w3.org/2000/svg}"
+    assert picture.findtext(f"{svg}desc") == (
+        "topics from topics.jsonl; short from topics; both from topics, short; both.parquet from both"
+    )
+    boxes = {
+        group.findtext(f"{svg}text"): [int(rect.attrib[a]) for a in ("x", "y", "width", "height")]
+        for group in picture.iter(f"{svg}g")
+        for rect in group.iter(f"{svg}rect")
+    }
+    assert list(boxes) == ["topics.jsonl", "topics", "short", "both", "both.parquet"]
+    arrows = [path.attrib["d"] for path in picture.iter(f"{svg}path") if "C" in path.attrib["d"]]
+    assert len(arrows) == 5
+    x, y, _, height = boxes["short"]
+    (passed,) = re.findall(rf" {x} (\d+)H", " ".join(arrows))  # from topics to both
+    assert not y <= int(passed) <= y + height
 
 
 CELL = """
