@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,8 +107,8 @@ def accepted(result: Compiled, as_json: bool) -> tuple[Plan, Compiled]:
 
 
 def print_json(document: object) -> None:
-    """One JSON document on stdout."""
-    click.echo(json.dumps(document, indent=2))
+    """One JSON document on stdout; where a program reads it, on one line."""
+    click.echo(json.dumps(document, indent=2 if sys.stdout.isatty() else None))
 
 
 def _document(result: Compiled) -> dict[str, object]:

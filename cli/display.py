@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S = 10.0
 NAME_WIDTH = 20
 """Columns for the names of tables and backends, so that on 80 columns there is room for the rest."""
+LATE_S = 10.0
+"""Seconds of the past by which speeds and the time left are told."""
 NOTE_S = 2.0
 """Seconds that a note stays when rows or calls move on without it."""
 
@@ -30,7 +33,7 @@ class Display:
         self._plan = plan
         self._report = report
         self._started = time.monotonic()
-        self._table_started: dict[str, float] = {}
+        self._seen: dict[str, deque[tuple[float, int]]] = {}
         self._note = ""
         self._noted = (0.0, 0)
         self._over = threading.Event()
@@ -76,9 +79,10 @@ class Display:
         for progress in tables:
             yield f"{_fitted(progress.name, width)}  {self._table(progress, now)}"
         for name, counts in backends:
+            speed = self._speed(f"backend {name}", now, counts.output_tokens)
             yield (
                 f"{_fitted(name, width)}  {counted(counts.sent, 'call')}, "
-                f"{counts.from_store} from the store, {counts.output_tokens / seconds:.0f} tokens/s"
+                f"{counts.from_store} from the store, {speed:.0f} tokens/s"
             )
         cost = self._report.cost(self._plan)
         yield duration(seconds) + (f", ${cost:.4f} so far" if cost is not None else "")
@@ -89,16 +93,28 @@ class Display:
     def _table(self, progress: Progress, now: float) -> str:
         if progress.state == "waiting":
             return "waiting"
-        started = self._table_started.setdefault(progress.name, now)
         over = _over(progress)
+        speed = self._speed(f"table {progress.name}", now, over)
         text = f"{over} of {'?' if progress.total is None else progress.total} rows"
         if progress.failed:
             text += f", {progress.failed} failed"
         if progress.dropped:
             text += f", {progress.dropped} dropped"
-        if progress.total and 0 < over < progress.total and now - started > 1:
-            text += f", about {duration((now - started) / over * (progress.total - over))} left"
+        if progress.total and over < progress.total and speed:
+            text += f", about {duration((progress.total - over) / speed)} left"
         return text
+
+    def _speed(self, of: str, now: float, count: int) -> float:
+        """How much a count grows in a second, of late: what the store answered at once says nothing of
+        what is to come. 0 while too little is known.
+        """
+        seen = self._seen.setdefault(of, deque())
+        if not seen or count != seen[-1][1]:
+            seen.append((now, count))
+        while len(seen) > 2 and now - seen[1][0] > LATE_S:
+            seen.popleft()
+        then, before = seen[0]
+        return (count - before) / (now - then) if now - then > 1 else 0.0
 
     def _moved(self) -> int:
         """A number that grows with everything that is done."""

@@ -79,7 +79,7 @@ def ended() -> int:
     try:
         status = _run()
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # click makes the one of the other
         return 0  # whoever read our output has seen enough
     return status
 

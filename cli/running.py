@@ -11,15 +11,14 @@ import click
 from synthc.cli import databases, summary
 from synthc.cli.compiling import (
     PLAN_SUFFIX,
-    json_option,
     parameter_option,
-    print_json,
     seed_option,
     sound,
     spec_path,
 )
 from synthc.cli.console import command, failed, helping, usage
 from synthc.cli.display import Display
+from synthc.cli.events import Events, tell
 
 if TYPE_CHECKING:
     from synthc.compiler.plan import Plan
@@ -58,7 +57,9 @@ MOST_ROWS = 2**63 - 1
 )
 @click.option("--table", help="The table of --again, where several ask.")
 @click.option("--column", help="Only this column of --again.")
-@json_option
+@click.option(
+    "--json", "as_json", is_flag=True, help="What happens as JSON on stdout, an event a line."
+)
 def run(
     spec: Path | None,
     database: Path | None,
@@ -75,7 +76,12 @@ def run(
     column: str | None,
     as_json: bool,
 ) -> None:
-    """Execute a spec (compiling it first) or a plan. Run again, it continues where it was."""
+    """Execute a spec (compiling it first) or a plan. Run again, it continues where it was.
+
+    With `--json` each line of stdout is an object: `"event": "progress"` at most once a second, with the rows
+    of each table and the calls of each backend; `note` for what takes long besides; at last `end`, with all
+    that the summary says.
+    """
     if (retry_failed or again is not None) and (fresh or limit is not None):
         raise usage("what is asked again is of a whole run that was: no `--fresh`, no `--limit`")
     if again is None and (table or column):
@@ -201,15 +207,16 @@ def _execute(
     report = Report()
     error: RunError | None = None
     status = 0
-    with Display(plan, report) as display:
+    shown = Events(plan, report) if as_json else Display(plan, report)
+    with shown:
         try:
-            run_plan(plan, options, report, display.note)
+            run_plan(plan, options, report, shown.note)
         except RunError as found:
             error, status = found, found.exit_code
         except KeyboardInterrupt:
             error, status = Stopped("interrupted; what was answered is kept"), INTERRUPTED
     if as_json:
-        print_json(summary.document(plan, report, database, error))
+        tell("end", summary.document(plan, report, database, error))
     else:
         summary.tell(plan, report, database, options.limit)
     if error is not None:

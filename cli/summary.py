@@ -42,19 +42,23 @@ def tell(plan: Plan, report: Report, database: Path, limit: int | None) -> None:
         for line in rest:
             say(" " * (width + 2) + line)
     for name in (progress.name for progress in tables if progress.old_stays):
-        say(f"{name} stays as it was, complete: the new one is put in its place when it is, too")
+        _say(f"{name} stays as it was, complete: the new one is put in its place when it is, too")
     for text in report.notes:
-        say(visible(text))
+        _say(visible(text))
     for path, count in report.exports.items():
         say(f"exported {counted(count, 'row')} to {visible(path)}")
     if limit is not None:
-        say("--limit: nothing is marked as done, and nothing is exported")
-        say("a run without it makes the tables whole, from the answers that are kept")
+        _say("--limit: nothing is marked as done, and nothing is exported")
+        _say("a run without it makes the tables whole, from the answers that are kept")
     cost = report.cost(plan)
     spent = f", ${cost:.4f}" if cost is not None else ""
     say(f"{report.seconds:.1f} s{spent}; the database is {visible(str(database))}")
     for what, query in _next(tables):
         say(f"{what}: {command('synthc', 'sql', query, '-d', database)}")
+
+
+def _say(text: str) -> None:
+    say("\n".join(wrapped(text)))
 
 
 def _rows(progress: Progress, skipped: bool, limit: int | None) -> str:
@@ -106,10 +110,17 @@ def document(
         "error": told,
         "database": str(database),
         "seconds": round(report.seconds, 3),
-        "cost_usd": report.cost(plan),
-        "tables": {name: dataclasses.asdict(p) for name, p in report.tables.items()},
+        **counts(plan, report),
         "skipped": report.skipped,
-        "backends": {name: dataclasses.asdict(c) for name, c in report.backends.items()},
         "exports": report.exports,
         "notes": report.notes,
+    }
+
+
+def counts(plan: Plan, report: Report) -> dict[str, object]:
+    """The part of it that grows while a run goes on."""
+    return {
+        "cost_usd": report.cost(plan),
+        "tables": {name: dataclasses.asdict(p) for name, p in list(report.tables.items())},
+        "backends": {name: dataclasses.asdict(c) for name, c in list(report.backends.items())},
     }

@@ -72,7 +72,7 @@ def ran(synthc: Synthc, *arguments: str, **env: str) -> dict[str, Any]:
     """What a run says of itself; all its rows are accounted for, and its failures have reasons."""
     done = synthc("run", "--json", *arguments, **env)
     assert done.status == 0, done.err
-    summary = json.loads(done.out)
+    summary = json.loads(done.out.splitlines()[-1])
     stopped = dict(
         rows(
             Path(summary["database"]),

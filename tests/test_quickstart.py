@@ -45,7 +45,7 @@ def test_a_real_model_answers_and_sql_shows_it(folder: Path) -> None:
     assert synthc(folder, "compile").returncode == 0
     ran = synthc(folder, "run", "--json")
     assert ran.returncode == 0, ran.stderr
-    summary = json.loads(ran.stdout)
+    summary = json.loads(ran.stdout.splitlines()[-1])
     pairs = summary["tables"]["pairs"]
     assert pairs["rows_in"] == 8 == pairs["kept"] + pairs["failed"]
     assert pairs["kept"] >= 6  # the model is small: a broken answer is an honest failure
@@ -62,7 +62,7 @@ def test_a_real_model_answers_and_sql_shows_it(folder: Path) -> None:
         ).fetchall()
     assert all(abs(one - 1) < 1e-5 and abs(norm - 1) < 1e-4 for one, norm in rows)
 
-    again = json.loads(synthc(folder, "run", "--json").stdout)
+    again = json.loads(synthc(folder, "run", "--json").stdout.splitlines()[-1])
     assert again["skipped"] == ["pairs", "neighbours"]
     assert again["backends"]["local"]["sent"] == 0
 
@@ -102,7 +102,7 @@ def test_a_kill_in_the_middle_costs_at_most_the_last_second(folder: Path) -> Non
 
         ran = synthc(folder, "run", "--json", SYNTH_URL=server.url)
         assert ran.returncode == 0, ran.stderr
-        assert json.loads(ran.stdout)["tables"]["pairs"]["kept"] == 200
+        assert json.loads(ran.stdout.splitlines()[-1])["tables"]["pairs"]["kept"] == 200
         repeated = [digest for digest, count in server.by_prompt.items() if count > 1]
         assert len(server.by_prompt) == 200
         assert all(asked_at[digest] + latency_s > killed_at - 1.0 for digest in repeated)

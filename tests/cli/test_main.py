@@ -18,6 +18,7 @@ from synthc.cli.main import COMMANDS
 from synthc.cli.main import synthc as group
 from tests.cli.conftest import SYNTHC, Synthc
 
+BASH = ["bash", "-o", "pipefail", "-c"]
 HEAVY = {"duckdb", "lark", "jinja2", "pyarrow", "numpy", "onnxruntime", "rich"} | {
     *("torch", "transformers", "optimum"),
 }
@@ -133,12 +134,13 @@ def test_a_file_that_fails_is_no_fault_of_ours(
 def test_a_reader_that_leaves_is_no_error(folder: Path, form: list[str]) -> None:
     duckdb.connect(str(folder / "x.duckdb")).close()
     done = subprocess.run(
-        ["bash", "-c", '"$0" sql "FROM range(300000)" "$@" | head -2', SYNTHC, *form],
+        [*BASH, '"$0" sql "FROM range(300000)" "$@" | head -2', SYNTHC, *form],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
+    assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 2
     assert "Traceback" not in done.stderr
     assert "Broken" not in done.stderr
@@ -149,10 +151,14 @@ def test_a_run_goes_on_when_nobody_reads_what_it_says(spec: Path, folder: Path) 
         env = {**os.environ, "SYNTH_URL": server.url}
         reader, writer = os.pipe()
         os.close(reader)
-        process = subprocess.run([SYNTHC, "run"], cwd=folder, env=env, stderr=writer, check=False)
+        for command in (["run"], ["run", "--fresh", "--json"]):
+            (folder / "titles.csv").unlink(missing_ok=True)
+            process = subprocess.run(
+                [SYNTHC, *command], cwd=folder, env=env, stdout=writer, stderr=writer, check=False
+            )
+            assert process.returncode == 0
+            assert (folder / "titles.csv").is_file()
         os.close(writer)
-    assert process.returncode == 0
-    assert (folder / "titles.csv").is_file()
 
 
 def test_ctrl_c_ends_with_130_and_the_next_run_continues(

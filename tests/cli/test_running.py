@@ -72,11 +72,18 @@ def test_rows_that_failed_are_counted_and_shown(spec: Path, call: Synthc) -> Non
     assert 'failures: synthc sql "FROM synth.failures" -d titles.duckdb' in done.err
 
 
-def test_the_summary_as_json(spec: Path, call: Synthc) -> None:
-    with serving(faults=["400"]) as server:
+def test_events_and_the_summary_as_json(
+    spec: Path, call: Synthc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synthc.cli.events.EVERY_S", 0.01)
+    with serving(faults=["400"], latency_s=0.1) as server:
         done = call("run", "--json", SYNTH_URL=server.url)
     assert (done.status, done.err) == (0, "")
-    document = json.loads(done.out)
+    *events, document = map(json.loads, done.out.splitlines())
+    assert {event["event"] for event in events} == {"progress"}
+    assert events[0]["tables"]["titles"]["kept"] == 0
+    assert events[-1]["backends"]["small"]["sent"] >= 2
+    assert document["event"] == "end"
     assert document["ok"] is True
     assert document["error"] is None
     assert document["database"] == "titles.duckdb"
@@ -98,7 +105,7 @@ def test_a_server_that_is_not_there_ends_with_3(spec: Path, call: Synthc, as_jso
     assert "run the same command again, and it continues" in done.err
     assert "Traceback" not in done.err
     if as_json:
-        document = json.loads(done.out)
+        document = json.loads(done.out.splitlines()[-1])
         assert document["ok"] is False
         assert document["error"]["message"] in done.err
         assert document["error"]["place"].startswith("titles.synth:")

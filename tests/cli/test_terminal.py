@@ -40,6 +40,9 @@ def test_a_run_is_never_wider_than_the_terminal(
     assert "Traceback" not in printed
     assert printed.rstrip().endswith("-d titles.duckdb")
     assert "\x1b[?25h" in printed  # the cursor is back
+    notes = lines(terminal(columns, "run", "--retry-failed"))
+    assert any("--retry-failed: " in line for line in notes)
+    assert [line for line in notes if cell_len(line) > columns and not line.startswith(fixed)] == []
 
 
 @pytest.mark.parametrize("columns", [20, 40, 80, 200])
@@ -135,6 +138,27 @@ def test_a_note_stays_until_something_else_moves(
     assert list(display.lines())[-1] == "exporting \\x1b[31mx"
     report.backends["small"] = AskCounts(sent=1)
     assert list(display.lines())[-1] == "1 min 0 s"
+
+
+def test_the_time_left_is_told_by_the_speed_of_late(
+    spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = compile_spec(spec).plan
+    assert plan is not None
+    report, clock = Report(), [100.0]
+    monkeypatch.setattr("synthc.cli.display.time.monotonic", lambda: clock[0])
+    table = report.tables["a"] = Progress("a", total=1000, state="running")
+    small = report.backends["small"] = AskCounts()
+    display = Display(plan, report)
+    assert "left" not in next(display.lines())
+    table.kept = small.from_store = 500  # what the store answers is there at once
+    for _ in range(30):
+        clock[0] += 1
+        table.kept += 1
+        small.output_tokens += 20
+        told = list(display.lines())
+    assert told[0] == "a      530 of 1000 rows, about 7 min 50 s left"
+    assert told[1] == "small  0 calls, 500 from the store, 20 tokens/s"
 
 
 @pytest.mark.parametrize(
