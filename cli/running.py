@@ -218,7 +218,7 @@ def _execute(
     if as_json:
         tell("end", summary.document(plan, report, database, error))
     else:
-        summary.tell(plan, report, database, options.limit)
+        summary.tell(plan, report, database, options.base, options.limit)
     if error is not None:
         failure = failed(error, sources)
         failure.exit_code = status

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from synthc.runtime.run import Report
 
 
-def tell(plan: Plan, report: Report, database: Path, limit: int | None) -> None:
-    """What became of each table's rows, what was asked, where it is, what to type next."""
+def tell(plan: Plan, report: Report, database: Path, base: Path, limit: int | None) -> None:
+    """What became of each table's rows, what was asked, where it is, what to type next.
+
+    `base` is the folder that the paths of exports start from.
+    """
     tables = [progress for progress in report.tables.values() if progress.state != "waiting"]
     if not tables:
         return  # it ended before anything began
@@ -46,7 +49,7 @@ def tell(plan: Plan, report: Report, database: Path, limit: int | None) -> None:
     for text in report.notes:
         _say(visible(text))
     for path, count in report.exports.items():
-        say(f"exported {counted(count, 'row')} to {visible(path)}")
+        say(f"exported {counted(count, 'row')} to {visible(str(base / path))}")
     if limit is not None:
         _say("--limit: nothing is marked as done, and nothing is exported")
         _say("a run without it makes the tables whole, from the answers that are kept")

@@ -295,7 +295,8 @@ class LazyModels:
             texts = before = ""
             if kept:
                 texts = _counted(kept.computed, noun) + " "
-                before = f", {kept.from_store} were there already" if kept.from_store else ""
+                were = "was" if kept.from_store == 1 else "were"
+                before = f", {kept.from_store} {were} there already" if kept.from_store else ""
             found.append(f"{name}: {texts}embedded on {embedder.runs_on}{why}{before}")
             found += [f"{name}: {said}" for said in embedder.notes]
             if embedder.truncated:

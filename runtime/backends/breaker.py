@@ -40,7 +40,7 @@ class Target:
         passing = failed.verdict in {Verdict.RETRY, Verdict.WAIT}
         return (Outage if passing else Stopped)(
             f"{self.kind} `{self.name}`: {self.where} {why or failed.detail}",
-            hint=f"{hint}; then run again: it goes on where it stopped",
+            hint=hint,
             span=self.span,
         )
 

@@ -547,7 +547,7 @@ def writing(path: Path) -> Iterator[None]:
         remedy = f"let {path.name} and its folder be written to" if _denied(text) else "make room"
         raise Stopped(
             f"{path.name} cannot be written: {text}",
-            hint=f"{remedy}; then run again: it goes on where it stopped",
+            hint=remedy,
         ) from error
 
 

@@ -34,7 +34,8 @@ def test_the_page_is_true(folder: Path, call: Synthc) -> None:
             counted += 1
         else:
             for line in body.splitlines():
-                _, command, *arguments = shlex.split(line)
+                said = line.replace("-d first.duckdb", "-d first.simulated.duckdb")
+                _, command, *arguments = shlex.split(said)
                 simulated = ["--simulate"] * (command in ("run", "preview"))
                 done = call(command, *arguments, *simulated)
                 assert done.status == 0, (line, done.err)
