@@ -225,6 +225,19 @@ def reading(path: str, files: Sequence[str], columns: tuple[Field, ...] = ()) ->
             return f"read_json({listed}, format = '{form}'{columns_})"
 
 
+def broken_line(file: Path) -> str | None:
+    """Where JSON lines are broken, in words: DuckDB names the line it noticed it in."""
+    if file.suffix.lower() not in (".jsonl", ".ndjson"):
+        return None
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                msgspec.json.decode(line.strip() or b"null", type=msgspec.Raw)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                return f"line {number} of {file.name} is no JSON: {error}"
+    return None
+
+
 class Rows(Struct, frozen=True, tag="rows"):
     """`count` rows without columns, keyed by their number."""
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from synthc.compiler import plan
 from synthc.runtime.backends.pace import PACE, Pace
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from synthc.runtime.embedding.open import LocalEmbedder
     from synthc.runtime.store.journal import Journal
 
+
+T = TypeVar("T")
 
 MEDIA = 64
 """Pictures or recordings that are embedded before their vectors are kept: some seconds' work."""
@@ -184,7 +186,7 @@ class LazyModels:
         opening = open_backend(
             spec, env=self._env, local=local, pace=self._pace, budget=self._budget
         )
-        return await self._stack.enter_async_context(opening)
+        return await _placed(spec, self._stack.enter_async_context(opening))
 
     async def _local_servers(self) -> Any:
         from synthc.runtime.backends.local import LocalServers
@@ -267,7 +269,7 @@ class LazyModels:
         opening = functools.partial(
             open_local, spec, self._model_of(spec), base=self._base, progress=self._progress
         )
-        embedder = await loop.run_in_executor(thread, opening)
+        embedder = await _placed(spec, loop.run_in_executor(thread, opening))
         compute = _on(thread, embedder.embed)
         # Others are on their way meanwhile: the next batch is there when one is done.
         items = MEDIA if spec.input in ("image", "audio") else WINDOW // 2
@@ -303,6 +305,15 @@ class LazyModels:
                 cut = _counted(embedder.truncated, noun)
                 found.append(f"{name}: {cut} cut at {embedder.limit}")
         return found
+
+
+async def _placed(spec: plan.Backend | plan.Embedder, opening: Awaitable[T]) -> T:
+    """What was opened; an error says where in the spec that stands."""
+    try:
+        return await opening
+    except RunError as error:
+        error.span = error.span or spec.span
+        raise
 
 
 def _on(

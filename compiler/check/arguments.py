@@ -90,6 +90,10 @@ def _name(
             advice = f"`{name}` is an input: it is bound where `{task.name}` is a step"
         elif name in (column.name for column in task.outputs):
             advice = f"`{name}` is what the task makes: `{task.name} as …` gives it a name"
+        elif name in (column.name for produce in task.produces for column in produce.columns):
+            advice = (
+                f"`{name}` is for the task itself; a parameter is `task {task.name}({name}: …)`"
+            )
         elif name in _SETTINGS:
             advice = (
                 f"`{name}` is a setting of the backend: `backend other extends … {{ {name} = … }}`"

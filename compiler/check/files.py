@@ -318,6 +318,9 @@ def _each_readable(fields: Iterable[Field], parts: Iterable[Field]) -> bool:
 
 def readable(message: str, files: list[Path]) -> str:
     """The first line of what DuckDB said of a file, without the folder that it lies in."""
+    for file in files:
+        if broken := plan.broken_line(file):
+            return broken
     text = message.split("\n", maxsplit=1)[0].split("Error: ", 1)[-1]
     for file in files:
         text = text.replace(str(file), file.name)

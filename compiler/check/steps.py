@@ -627,7 +627,10 @@ def _task(scope: Scope, node: ast.Step, declared: typed.Task) -> typed.TaskStep 
     sound = check_draws(task, given, node.call.span, scope.report)
     if node.usings and not declared.asks:  # whatever its guards leave of it
         name = node.usings[0]
-        scope.report(problems.NothingToUse(span=name.span, word="using", callee=task.name))
+        advice = "it asks no model: `ask` before a text makes that a prompt"
+        scope.report(
+            problems.NothingToUse(span=name.span, word="using", callee=task.name, advice=advice)
+        )
         sound = False
     elif node.usings or task.needs_backend:
         backend = scope.using(node, "backend", scope.known.backends)

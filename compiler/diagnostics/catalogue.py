@@ -684,9 +684,13 @@ class NothingToUse(Problem, frozen=True):
     code = "S0311"
     word: str
     callee: str
+    advice: str | None = None
 
     def message(self) -> str:
         return f"`{self.callee}` has no use for `{self.word}`"
+
+    def help(self) -> str | None:
+        return self.advice
 
 
 class NoColumns(Problem, frozen=True):

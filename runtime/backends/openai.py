@@ -127,6 +127,7 @@ class OpenAI:
         if reply.status == 429 and "insufficient_quota" in reply.body.decode(errors="replace"):
             # The credit is used up: no waiting brings it back.
             failed.verdict, failed.detail = Verdict.STOP, f"gives no more: {words}"
+            failed.hint = "top up the account"
         if reply.status == 403 and re.search(r"moderat|flagged|content.policy|safety", words, re.I):
             failed.verdict = Verdict.ROW  # it is the prompt that is refused, not the key
         return failed

@@ -114,6 +114,7 @@ class Retrying:
         wanted_s = failed.retry_after_s or 0.0
         if wanted_s > patience_s:
             why = f"wants no request for {wanted_s / 60:.0f} minutes: {failed.detail}"
+            failed.hint = "wait as long"
             raise await self._breaker.trip(failed, why) from None
         now = self._pace.clock()
         if self._refused_since is None:

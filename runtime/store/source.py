@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, assert_never
 
 import duckdb
-import msgspec
 from msgspec import Struct
 
 from synthc.compiler import plan, types
@@ -264,26 +263,13 @@ class Source:
         text = str(error).split("\n")[0].split("Error: ", 1)[-1]
         if isinstance(source, plan.Read):
             for file in files_of(source, base):
-                text = _first_bad_line(file) or text.replace(str(file), file.name)
+                text = plan.broken_line(file) or text.replace(str(file), file.name)
             return RunError(
                 f"`{source.path}` cannot be read: {text}",
                 hint="mend the file; if its columns changed, compile the spec again",
                 span=source.span,
             )
         return RunError(f"this query cannot be run: {text}", span=source.span)
-
-
-def _first_bad_line(file: Path) -> str | None:
-    """Where JSON lines are broken, in words: DuckDB names the line it noticed it in."""
-    if file.suffix.lower() not in (".jsonl", ".ndjson"):
-        return None
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                msgspec.json.decode(line.strip() or b"null", type=msgspec.Raw)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                return f"line {number} of {file.name} is no JSON: {error}"
-    return None
 
 
 def _fields(source: plan.Source, parent: plan.Table | None) -> tuple[Field, ...]:

@@ -395,6 +395,14 @@ def test_a_database_in_use_is_left_alone(spec: Path, synthc: Synthc) -> None:
     assert not list(spec.parent.glob("titles.duckdb.*"))
 
 
+def test_a_model_that_is_not_there_is_shown_at_its_place(spec: Path, call: Synthc) -> None:
+    text = spec.read_text(encoding="utf-8")
+    spec.write_text(text.replace('"bench-model"', '"no.gguf"'), encoding="utf-8")
+    done = call("run")
+    assert done.status == 1
+    assert "error: there is no model at no.gguf\n  --> titles.synth:3:1\n" in done.err
+
+
 def test_secrets_of_an_env_file_are_used_and_never_shown(spec: Path, synthc: Synthc) -> None:
     with serving(key=SECRET) as server:
         lines = f"\ufeffSYNTH_URL={server.url}\nSYNTH_KEY='{SECRET}'\nEMPTY\nbroken line\n"

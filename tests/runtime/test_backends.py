@@ -229,8 +229,8 @@ async def test_an_error_in_a_body_of_status_200_counts_as_its_code() -> None:
         ("403", "refuses the key: fault 403", "SYNTH_API_KEY"),
         ("404", "no such address or model: fault 404", "check `model` and `url`"),
         (Fault(402), "wants to be paid", "top up"),
-        (Fault(429, body='{"error": {"code": "insufficient_quota"}}'), "quota", "run again"),
-        (Fault(429, retry_after_s=3600), "no request for 60 minutes", "run again"),
+        (Fault(429, body='{"error": {"code": "insufficient_quota"}}'), "quota", "top up"),
+        (Fault(429, retry_after_s=3600), "no request for 60 minutes", "wait"),
         (Fault(307, location="http://127.0.0.1:1/"), "redirects", "set `url`"),
     ],
 )
