@@ -40,7 +40,7 @@ def svg(made: plan.Plan, below: Mapping[str, str]) -> str:
         if sources
     )
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="picture{" large" if width > 700 else ""}"'
+        '<svg xmlns="http://www.w3.org/2000/svg" class="picture"'
         f' width="{width + 4}" height="{height + 4}" viewBox="-2 -2 {width + 4} {height + 4}"'
         ' role="img" aria-label="The tables and files of the plan, and what is made from what"'
         ' font-family="sans-serif" font-size="13" text-anchor="middle">',
