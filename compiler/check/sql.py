@@ -484,6 +484,11 @@ class Binder:
             advice = "name them: `{a: x, b: y}`; of `list_zip`: `[{a: p[1], b: p[2]} for p in …]`"
             report(problems.SqlDoesNotFit(span=places.whole, reason=reason, advice=advice))
             return None
+        for field in fields:
+            if found_type := _unheld(field.type):
+                reason = f"`{field.name}` holds a {found_type}, which the rows of a run cannot hold"
+                report(problems.SqlDoesNotFit(span=places.whole, reason=reason, advice=_AS_TEXT))
+                return None
         return fields
 
     def _described(
@@ -524,6 +529,25 @@ class Binder:
 def _over_row(text: str, table: str = _ROW) -> str:
     """A list of expressions as a query."""
     return f"{_SELECT}{text}\nFROM {types.quote(table)}"
+
+
+_AS_TEXT = "convert it to text, `CAST(… AS VARCHAR)`, or take out what is wanted"
+_UNHELD = re.compile(r"\b(UNION(?=\()|BIT\b|TIME WITH TIME ZONE|TIME_NS\b)")
+_QUOTED = re.compile(r"""'(''|[^'])*'|"(""|[^"])*\"""")
+
+
+def _unheld(type_: Type) -> str | None:
+    """The type somewhere in a value that Arrow and Python cannot hold, or only with a loss."""
+    match type_:
+        case types.Maybe(inner) | types.ListOf(inner):
+            return _unheld(inner)
+        case types.Record(parts):
+            return next(filter(None, (_unheld(part.type) for part in parts)), None)
+        case types.Other(name):
+            found = _UNHELD.search(_QUOTED.sub("", name))
+            return found[0] if found else None
+        case _:
+            return None
 
 
 def _is_nameless(type_: Type) -> bool:

@@ -76,20 +76,19 @@ class RowSql:
 
         def compute(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...] | Exception]:
             try:
-                columns = [range(len(rows)), *([row[f.name] for row in rows] for f in inputs)]
-                self._connection.register(_ROW, arrow.table(columns, numbered, schema))
+                given = [range(len(rows)), *([row[f.name] for row in rows] for f in inputs)]
+                self._connection.register(_ROW, arrow.table(given, numbered, schema))
                 result = self._connection.sql(sql).to_arrow_table()
+                columns = [arrow.values(result.column(name)) for name, _ in readers]
             except Exception as error:  # noqa: BLE001 - of one row: the others must not share it
                 if len(rows) == 1:
                     return [RowFailed("sql", str(error).split("\n")[0])]
                 half = len(rows) // 2
                 return compute(rows[:half]) + compute(rows[half:])
-            made: list[list[Any]] = []
-            for name, json_type in readers:
-                values = result.column(name).to_pylist()
-                if json_type is not None:
-                    values = [arrow.from_cell(value, json_type) for value in values]
-                made.append(values)
+            made = [
+                values if json_type is None else [arrow.from_cell(v, json_type) for v in values]
+                for values, (_, json_type) in zip(columns, readers, strict=True)
+            ]
             return list(zip(*made, strict=True))
 
         async def run(

@@ -44,6 +44,17 @@ def table(
     return pyarrow.Table.from_arrays(arrays, schema=schema_)
 
 
+def values(column: pyarrow.ChunkedArray) -> list[Any]:
+    """A column as Python values. Raises OverflowError, which says what to do, where there are none."""
+    try:
+        return column.to_pylist()
+    except OverflowError:
+        raise OverflowError(
+            "a date is before the year 1 or after 9999, which rows cannot hold:"
+            " `CAST(… AS VARCHAR)` makes it text"
+        ) from None
+
+
 def has_json(type_: Type) -> bool:
     """Whether a value of the type holds JSON somewhere: text in a table, a value in a template."""
     match type_:

@@ -11,6 +11,7 @@ from synthc.compiler import types
 if TYPE_CHECKING:
     import duckdb
     import pyarrow
+    from duckdb import sqltypes
 
 _AS_TEXT = ("date", "time", "interval", "uuid", "bit", "bignum", "union", "variant", "geometry")
 """How the names of those types begin that Python has nothing as exact for: DuckDB writes them itself."""
@@ -31,11 +32,28 @@ def reader(relation: duckdb.DuckDBPyRelation) -> pyarrow.RecordBatchReader:
     for number, (name, type_) in enumerate(
         zip(relation.columns, relation.types, strict=True), start=1
     ):
-        as_text = str(type_.id).startswith(_AS_TEXT)
+        texted = _sql(type_, _AS_TEXT)
+        as_it_is = texted == _sql(type_)
         columns.append(
-            f"CAST(#{number} AS VARCHAR) AS {types.quote(name)}" if as_text else f"#{number}"
+            f"#{number}" if as_it_is else f"CAST(#{number} AS {texted}) AS {types.quote(name)}"
         )
     return relation.project(", ".join(columns)).to_arrow_reader(1_000)
+
+
+def _sql(type_: sqltypes.DuckDBPyType, as_text: tuple[str, ...] = ()) -> str:
+    """A type in SQL, with text in the place of those whose names begin so."""
+    match type_.id, type_.children if type_.id in ("list", "array", "map", "struct") else ():
+        case "list", ((_, inner),):
+            return f"{_sql(inner, as_text)}[]"
+        case "array", ((_, inner), (_, size)):
+            return f"{_sql(inner, as_text)}[{size}]"
+        case "map", ((_, key), (_, value)):
+            return f"MAP({_sql(key, as_text)}, {_sql(value, as_text)})"
+        case "struct", parts if parts and all(name for name, _ in parts):
+            fields = (f"{types.quote(name)} {_sql(part, as_text)}" for name, part in parts)
+            return f"STRUCT({', '.join(fields)})"
+        case kind, _:
+            return "VARCHAR" if kind.startswith(as_text) else str(type_)
 
 
 def exact(relation: duckdb.DuckDBPyRelation) -> pyarrow.RecordBatchReader:

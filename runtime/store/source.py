@@ -141,7 +141,10 @@ class Source:
             return page.fetchall()  # the first request need not wait until pyarrow is loaded
         # Through Arrow, as all other values go: DuckDB's own way wants pytz for a time with its zone.
         columns = page.to_arrow_table().columns
-        return zip(*(column.to_pylist() for column in columns), strict=True)
+        try:
+            return zip(*map(arrow.values, columns), strict=True)
+        except OverflowError as error:
+            raise RunError(str(error), span=self._span) from None
 
     def drop(self) -> None:
         """Forget the rows."""

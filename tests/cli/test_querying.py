@@ -25,7 +25,8 @@ CREATE TABLE "values" AS SELECT
     {'a': 1, 'b': ['x', NULL], 'c': 'y'::BLOB} AS parts, MAP {'k': 1} AS map,
     '{"a": 1}'::JSON AS json, list_transform(range(384), lambda x: x / 7)::FLOAT[384] AS vector,
     'b'::ENUM('a', 'b') AS choice, '1'::UNION(n INTEGER, s VARCHAR) AS either,
-    TIMESTAMP_NS '2024-01-02 03:04:05.123456789' AS exact
+    TIMESTAMP_NS '2024-01-02 03:04:05.123456789' AS exact,
+    {'far': [DATE '290000-01-01'], 'bits': MAP {1: '101'::BIT}, 'x': [1.5]::FLOAT[1]} AS inner
 """
 
 
@@ -85,6 +86,7 @@ def test_every_kind_of_value_as_json(database: Path, call: Synthc) -> None:
         "choice": "b",
         "either": "1",
         "exact": "2024-01-02 03:04:05.123456789",
+        "inner": {"far": ["290000-01-01"], "bits": [[1, "101"]], "x": [1.5]},
     }
 
 

@@ -100,6 +100,22 @@ def test_columns_of_every_type_make_keys(tmp_path: Path) -> None:
     assert rows(tmp_path, "SELECT t::VARCHAR FROM t") == source
 
 
+@pytest.mark.parametrize(
+    "far", ["DATE '290000-01-01'", "'-infinity'::TIMESTAMP", "[DATE '0044-03-15 (BC)']"]
+)
+def test_dates_that_rows_cannot_hold(tmp_path: Path, far: str) -> None:
+    with pytest.raises(RunError, match="before the year 1 or after 9999") as stopped:
+        made(f'table t = sql "SELECT {far} AS d"', tmp_path, "")
+    assert stopped.value.span
+    spec = f"""
+        table s = sql "SELECT range AS n FROM range(3)" key n
+        table t = s |> select("n, CASE WHEN n = 1 THEN {far} END AS d")
+    """
+    report = made(spec, tmp_path, "")
+    assert (report.tables["t"].kept, report.tables["t"].failed) == (2, 1)
+    assert "before the year 1" in column(tmp_path, "SELECT detail FROM synth.failures")[0]
+
+
 def test_files_of_a_pattern_come_in_the_order_of_their_names(tmp_path: Path) -> None:
     for name in ("b", "a", "c"):
         lines(tmp_path, f"{name}.part.jsonl", [{"name": name, "n": n} for n in range(3)])
