@@ -77,11 +77,13 @@ def _one_of(*words: str) -> Reader:
 
 
 def _texts(value: ast.Value) -> Any:
+    """A text, or a list of them; `""` and `[]` are none, and take away what `extends` brought."""
     match value:
         case ast.String(text):
-            return (text,)
-        case ast.ListValue(items) if all(isinstance(item, ast.String) for item in items):
-            return tuple(item.text for item in items if isinstance(item, ast.String))
+            return (text,) if text else ()
+        case ast.ListValue(items):
+            texts = tuple(item.text for item in items if isinstance(item, ast.String) and item.text)
+            return texts if len(texts) == len(items) else BAD
         case _:
             return BAD
 
@@ -118,7 +120,7 @@ BACKEND: Mapping[str, tuple[str, Reader]] = {
     "temperature": ("a number from 0 to 2", _number(0, 2)),
     "max_tokens": ("a whole number from 1", _number(1, _MANY, whole=True)),
     "top_p": ("a number above 0, up to 1", _number(0, 1, above=True)),
-    "stop": ("text, or a list of texts", _texts),
+    "stop": ("text, or a list of texts that are not empty", _texts),
     "seed": ("a whole number", _number(-(2**63), 2**63, whole=True)),
     "concurrency": ("a whole number from 1 to 10000", _number(1, 10_000, whole=True)),
     "attempts": ("a whole number from 1 to 100", _number(1, 100, whole=True)),
