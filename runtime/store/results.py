@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synthc.compiler import types
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow
-    from duckdb import sqltypes
 
 _AS_TEXT = ("date", "time", "interval", "uuid", "bit", "bignum", "union", "variant", "geometry")
 """How the names of those types begin that Python has nothing as exact for: DuckDB writes them itself."""
@@ -40,8 +39,8 @@ def reader(relation: duckdb.DuckDBPyRelation) -> pyarrow.RecordBatchReader:
     return relation.project(", ".join(columns)).to_arrow_reader(1_000)
 
 
-def _sql(type_: sqltypes.DuckDBPyType, as_text: tuple[str, ...] = ()) -> str:
-    """A type in SQL, with text in the place of those whose names begin so."""
+def _sql(type_: Any, as_text: tuple[str, ...] = ()) -> str:
+    """A type of DuckDB's in SQL, with text in the place of those whose names begin so."""
     match type_.id, type_.children if type_.id in ("list", "array", "map", "struct") else ():
         case "list", ((_, inner),):
             return f"{_sql(inner, as_text)}[]"
