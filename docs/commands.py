@@ -34,6 +34,7 @@ folder; without a database, the one beside the spec: `NAME.duckdb`, or `NAME.sim
 | `SYNTHC_CACHE` | the folder of models, graphs and datasets, instead of the system's for caches |
 | `HF_TOKEN` | the token for private repositories of the Hugging Face Hub, and for `--push` |
 | `CUDA_VISIBLE_DEVICES` | the GPUs that embedders use |
+| `SYNTHC_TENSORRT` | `1`: embedders use [TensorRT](embeddings.md#on-a-gpu) on these |
 | `NO_COLOR` | no colours on a terminal |
 """
 

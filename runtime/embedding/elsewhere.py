@@ -17,7 +17,7 @@ from synthc.runtime.embedding.export import Graph, prompt_of
 from synthc.runtime.embedding.model_files import TextModel, read_text_model
 from synthc.runtime.embedding.numbers import content, misfit, open_own
 from synthc.runtime.embedding.pipeline import TextEmbedder, inputs_of, pad, require_dimensions
-from synthc.runtime.embedding.session import Arrays, Sessions
+from synthc.runtime.embedding.session import Arrays, Device, Sessions
 from synthc.runtime.embedding.tokens import TokenEmbedder
 from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import cache_folder
@@ -30,7 +30,8 @@ class Pooled:
     """
 
     def __init__(self, sessions: Sessions, output: str, *, pooling: str, normalize: bool) -> None:
-        self.provider, self.count = sessions.provider, sessions.count
+        self.device: Device = sessions.device
+        self.count = sessions.count
         self.told, self.why = sessions.told, sessions.why
         self._sessions = sessions
         self._output = output

@@ -23,6 +23,7 @@ import numpy as np
 from synthc.compiler.plan import NOUNS
 from synthc.runtime.embedding.pipeline import first_of
 from synthc.runtime.embedding.session import Sessions, usable_cpus
+from synthc.runtime.embedding.tensorrt import Engine
 from synthc.runtime.errors import RowFailed
 from synthc.runtime.listed import Listed, not_listed
 from synthc.runtime.pictures import of_data_url
@@ -158,18 +159,20 @@ class MediaEmbedder:
         unit_length: bool,
         budget: float | None = None,
         threads: int | None = None,
+        engine: Engine | None = None,
     ) -> None:
         """Open a graph. Of a vector the first `dimensions` are kept; `unit_length` says what the
-        graph gives. `budget` is how much a batch may cost (None: the front end's own)."""
+        graph gives. `budget` is how much a batch may cost (None: the front end's own); `threads` and
+        `engine` are as in Sessions."""
         self.dimensions = dimensions
         self.digest = digest
         self.truncated = 0
         self.limit = front_end.limit
         self._front_end = front_end
         self._unit_length = unit_length
-        self._sessions = Sessions(graph, threads=threads)
+        self._sessions = Sessions(graph, threads=threads, engine=engine)
         self.runs_on, self.why_there = self._sessions.told, self._sessions.why
-        self._budget = budget or front_end.budget[self._sessions.provider]
+        self._budget = budget or front_end.budget[self._sessions.device]
         self._threads = threads or usable_cpus()
         # The same threads for all: what each new one decodes is kept in a part of memory of its own.
         self._pool = ThreadPoolExecutor(self._threads, "prepare")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from synthc.compiler.plan import NOUNS
+from synthc.runtime.embedding import tensorrt
 from synthc.runtime.embedding.export import exported
 from synthc.runtime.embedding.media import FrontEnd, Kind, MediaEmbedder
+from synthc.runtime.embedding.media_samples import pictures
 from synthc.runtime.embedding.pipeline import require_dimensions
 from synthc.runtime.embedding.pixels import Pixels
 from synthc.runtime.embedding.spectrograms import Spectrograms
@@ -201,12 +206,31 @@ def open_media_embedder(
         progress=progress,
     )
     require_dimensions(reference, graph.dimensions, dimensions, truncate=truncate)
+    engine = None
+    if tensorrt.asked() and isinstance(graph.front_end, Pixels):
+        engine = engine_of(graph, graph.front_end, cache=cache, progress=progress)
     return MediaEmbedder(
         graph.path,
         graph.front_end,
         digest=graph.digest,
         dimensions=dimensions,
         unit_length=graph.normalize,
+        engine=engine,
+    )
+
+
+def engine_of(
+    graph: MediaGraph, front_end: Pixels, *, cache: Path, progress: Progress | None
+) -> tensorrt.Engine:
+    """What TensorRT must know of the graph of a model of pictures. Shapes are (rows, 3, height, width)."""
+    rows = int(front_end.budget["GPU"])
+    one, most = ((count, 3, *front_end.size) for count in (1, rows))
+    pixels = [front_end(io.BytesIO(file)).arrays["pixel_values"] for file, _ in pictures()]
+    return tensorrt.Engine(
+        shapes={"pixel_values": (one, most, most)},
+        samples=[{"pixel_values": np.stack(pixels[:rows])}],
+        folder=cache / "tensorrt" / graph.digest,
+        progress=progress,
     )
 
 

@@ -7,6 +7,7 @@ texts ──distinct──▶ texts ──tokenise──▶ ids ──sort, pack
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,10 +15,13 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Encoding, Tokenizer, normalizers
 
+from synthc.compiler import graphs
 from synthc.runtime.backends.protocol import Message
 from synthc.runtime.embedding.chat_template import Rendered, render
 from synthc.runtime.embedding.export import Graph, graph_for, prompt_of
+from synthc.runtime.embedding.samples import EDGES, SENTENCES
 from synthc.runtime.embedding.session import Gpu, Runs, Sessions
+from synthc.runtime.embedding.tensorrt import Engine, asked
 from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import Progress, cache_folder
 from synthc.runtime.models import fetch
@@ -25,7 +29,10 @@ from synthc.runtime.models import fetch
 # Tokens a batch, padding included. On two cores MiniLM embeds 228 texts/s of 34 tokens with 256 to
 # 1,024 of them, 189 with 2,048 and 113 with 8,192, which no longer fit the cores' own caches. A GPU
 # wants more work at once (not measured yet).
-BATCH_TOKENS = {"CPU": 512, "CUDA": 32_768}
+BATCH_TOKENS = {"CPU": 512, "GPU": 32_768}
+
+# As long as most texts are, on what people embed: TensorRT is to be quickest at it.
+USUAL_TOKENS = 64
 
 # Texts tokenised at a time, beside the graph that runs on those before: enough to find texts of like
 # lengths, and a bound on memory.
@@ -60,11 +67,12 @@ class TextEmbedder:
         prompt: str = "",
         dimensions: int | None = None,
         session: Runs | None = None,
+        engine: Engine | None = None,
     ) -> None:
         """Open a graph, unless it is open as `session`.
 
-        `max_tokens` (None: the model's own) counts the special tokens too; `threads` and `gpus` are as
-        in Sessions. `prompt` stands before each text. Of a vector the first `dimensions` are kept, and
+        `max_tokens` (None: the model's own) counts the special tokens too; `threads`, `gpus` and `engine`
+        are as in Sessions. `prompt` stands before each text. Of a vector the first `dimensions` are kept, and
         have unit length again where the graph gives that.
         """
         self.dimensions = dimensions or graph.dimensions
@@ -77,9 +85,14 @@ class TextEmbedder:
         self.max_tokens = max_tokens or graph.max_tokens
         self.limit = f"{self.max_tokens} tokens"
         self.truncated = 0
-        self._sessions = session or Sessions(graph.path, gpus=gpus, threads=threads)
+        self._sessions = session or Sessions(graph.path, gpus=gpus, threads=threads, engine=engine)
         self.runs_on, self.why_there = self._sessions.told, self._sessions.why
-        self._batch_tokens = batch_tokens or BATCH_TOKENS[self._sessions.provider]
+        self._pack = functools.partial(
+            pack,
+            budget=batch_tokens or BATCH_TOKENS[self._sessions.device],
+            share=self._sessions.count,
+            most=engine.rows if engine else AHEAD,
+        )
         self._pad_id = graph.pad_id
         self._tokenizer = open_tokenizer(
             graph.tokenizer, self.max_tokens, lowercase=graph.lowercase
@@ -114,7 +127,7 @@ class TextEmbedder:
         with ThreadPoolExecutor(1, "tokenise") as beside:
             for start, ids in zip(starts, beside.map(self._tokenise, parts), strict=True):
                 lengths = np.array([len(row) for row in ids])
-                batches = list(pack(lengths, self._batch_tokens, share=self._sessions.count))
+                batches = list(self._pack(lengths))
                 inputs = (
                     inputs_of(*pad([ids[row] for row in rows], self._pad_id)) for rows in batches
                 )
@@ -153,18 +166,20 @@ def first_of(vectors: np.ndarray, dimensions: int, *, unit_length: bool) -> np.n
     return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
-def pack(lengths: np.ndarray, budget: int, *, share: int = 1) -> Iterator[np.ndarray]:
+def pack(
+    lengths: np.ndarray, budget: int, *, share: int = 1, most: int = AHEAD
+) -> Iterator[np.ndarray]:
     """Batches of row numbers, longest rows first: rows times longest row is within `budget` tokens.
 
-    `lengths` is (rows,), tokens a row; every row is in one batch, a row over the budget alone. Where
-    `share` work on them, no batch is much more than the part of one.
+    `lengths` is (rows,), tokens a row; every row is in one batch of `most` at most, a row over the budget
+    alone. Where `share` work on them, no batch is much more than the part of one.
     """
     if share > 1:
         budget = min(budget, -(-int(lengths.sum()) // share))
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
-        count = max(1, budget // int(lengths[order[start]]))
+        count = max(1, min(most, budget // int(lengths[order[start]])))
         yield order[start : start + count]
         start += count
 
@@ -208,6 +223,30 @@ def is_truncated(encoding: Encoding, max_tokens: int) -> bool:
     return len(encoding.ids) == max_tokens and bool(encoding.overflowing)
 
 
+def engine_of(
+    graph: Graph, max_tokens: int | None, *, cache: Path, progress: Progress | None
+) -> Engine | None:
+    """What TensorRT must know of a model's graph, where it was asked for.
+
+    Shapes are (rows, tokens): of as many rows as are within a batch's tokens where each is the longest.
+    """
+    if not asked():
+        return None
+    longest = max_tokens or graph.max_tokens
+    rows = max(1, min(AHEAD, BATCH_TOKENS["GPU"] // longest))
+    shapes = (1, 1), (rows, min(longest, USUAL_TOKENS)), (rows, longest)
+    tokenizer = open_tokenizer(graph.tokenizer, longest, lowercase=graph.lowercase)
+    texts = tokenizer.encode_batch_fast([*EDGES, *SENTENCES])
+    ids = [text.ids or [graph.pad_id] for text in texts]
+    batches = pack(np.array([len(row) for row in ids]), BATCH_TOKENS["GPU"], most=rows)
+    return Engine(
+        shapes={port.name: shapes for port in graphs.read(graph.path).inputs},
+        samples=[inputs_of(*pad([ids[row] for row in batch], graph.pad_id)) for batch in batches],
+        folder=cache / "tensorrt" / graph.digest,
+        progress=progress,
+    )
+
+
 def open_embedder(
     reference: str,
     *,
@@ -229,6 +268,7 @@ def open_embedder(
     both are None it is the model's default. Raises RunError: there is no such prompt, or as
     `open_graph` does.
     """
+    cache = cache or cache_folder()
     graph = open_graph(
         reference,
         base=base,
@@ -242,7 +282,13 @@ def open_embedder(
         progress=progress,
     )
     stands_before = prompt_of(graph, prompt=prompt, prompt_name=prompt_name, source=reference)
-    return TextEmbedder(graph, max_tokens=max_tokens, prompt=stands_before, dimensions=dimensions)
+    return TextEmbedder(
+        graph,
+        max_tokens=max_tokens,
+        prompt=stands_before,
+        dimensions=dimensions,
+        engine=engine_of(graph, max_tokens, cache=cache, progress=progress),
+    )
 
 
 def open_graph(
@@ -254,7 +300,7 @@ def open_graph(
     normalize: bool | None,
     max_tokens: int | None,
     precision: str,
-    cache: Path | None,
+    cache: Path,
     progress: Progress | None,
     truncate: bool = False,
 ) -> Graph:
@@ -264,7 +310,6 @@ def open_graph(
     to the model's files. `truncate` takes a graph of more than `dimensions`. Raises RunError: the
     model cannot be had, is no text model, cannot be exported, or does not have `dimensions`.
     """
-    cache = cache or cache_folder()
     folder = fetch(reference, base=base, cache=cache, progress=progress)
     graph = graph_for(
         folder,

@@ -30,7 +30,7 @@ MOST_PIXELS = 100_000_000
 
 # Pictures a batch. On two cores a ViT-base takes 0.40 to 0.43 s of CPU a picture with 1 to 8 of them, and
 # 5 % more with 16. A GPU wants more work at once (not measured yet).
-BUDGET = {"CPU": 4.0, "CUDA": 32.0}
+BUDGET = {"CPU": 4.0, "GPU": 32.0}
 
 _HALF = (0.5, 0.5, 0.5)
 _CLIP = {

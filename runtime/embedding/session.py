@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import io
 import os
 import queue
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from synthc.compiler.graphs import Graph, Port
+from synthc.runtime.embedding import tensorrt
+from synthc.runtime.embedding.tensorrt import Engine, Unavailable
 from synthc.runtime.errors import RunError
 
 CUDA = "CUDAExecutionProvider"
-CPU = "CPUExecutionProvider"
 
 NO_DEVICE = 100  # what the driver answers where it finds no GPU
 
+Device = Literal["CPU", "GPU"]
 Gpu = int | None
 """The number of a GPU, from 0, as the driver counts those that this process may see; None: the processor."""
 
@@ -33,7 +36,7 @@ Arrays = Mapping[str, np.ndarray]
 class Runs(Protocol):
     """What runs a graph: see Sessions."""
 
-    provider: str
+    device: Device
     count: int
     told: str
     why: str
@@ -46,32 +49,38 @@ class Runs(Protocol):
 class Sessions:
     """A graph, open once on each GPU, or on the processor. To be used by one thread at a time.
 
-    `provider` is what runs it (`CUDA` or `CPU`), `count` how many sessions there are, `told` both for a
-    person; `why` says why it is nothing better, and is empty where there is nothing better. `ports` are
-    the graph's inputs and outputs.
+    `device` is what it runs on, `count` how many sessions there are, `told` what runs them, for a person;
+    `why` says why it is nothing better, and is empty where there is nothing better. `ports` are the
+    graph's inputs and outputs.
     """
 
     def __init__(
-        self, graph: Path, *, gpus: Sequence[Gpu] | None = None, threads: int | None = None
+        self,
+        graph: Path,
+        *,
+        gpus: Sequence[Gpu] | None = None,
+        threads: int | None = None,
+        engine: Engine | None = None,
     ) -> None:
-        """Open the graph file on these GPUs; without `gpus` on all that can be used.
+        """Open the graph file on these GPUs; without `gpus` on all that can be used. Where there is an
+        `engine`, TensorRT is tried before CUDA.
 
         Raises RunError where it is not a graph.
         """
         self.why = ""
         if gpus is None:
             gpus, self.why = usable_gpus()
-        opened = [Session(graph, gpu=gpu, threads=threads) for gpu in gpus]
-        failed = [session.why for session in opened if session.why]
-        # Where CUDA does not start, onnxruntime goes on without it: one such session is enough.
-        self._sessions = [session for session in opened if not session.why] or opened[:1]
-        if failed:
-            of = f"on {len(failed)} of {len(opened)} GPUs: " if len(opened) > 1 else ""
-            self.why = f"{of}{failed[0]}"
-        self.provider = self._sessions[0].provider
+        opened = [Session(graph, gpu=gpu, threads=threads, engine=engine) for gpu in gpus]
+        if whys := [session.why for session in opened if session.why]:
+            of = f"on {len(whys)} of {len(opened)} GPUs: " if len(opened) > 1 else ""
+            self.why = f"{of}{whys[0]}"
+        # Of those that found no GPU, one is enough, and none where others found theirs.
+        self._sessions = [session for session in opened if session.as_wanted] or opened[:1]
+        self.device: Device = self._sessions[0].device
         self.count = len(self._sessions)
         self.ports = self._sessions[0].ports
-        self.told = self.provider if self.count == 1 else f"{self.provider}, {self.count} GPUs"
+        by = " and ".join(dict.fromkeys(session.provider for session in self._sessions))
+        self.told = by if self.count == 1 else f"{by}, {self.count} GPUs"
 
     def run(self, batches: Iterable[Arrays], output: str | None = None) -> Iterator[np.ndarray]:
         """An output, the first where none is named, for each batch of inputs, in their order.
@@ -99,46 +108,125 @@ class Sessions:
 class Session:
     """A graph, open on one device.
 
-    `provider` is the one that runs it (`CUDA` or `CPU`); `why` says why it is not the GPU that was wanted.
+    `provider` is what runs it: `TensorRT`, `CUDA` or `CPU`. `why` says why it is nothing better that was
+    wanted; `as_wanted`, whether it is at least on the GPU that was.
     """
 
-    def __init__(self, graph: Path, *, gpu: Gpu = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        graph: Path,
+        *,
+        gpu: Gpu = None,
+        threads: int | None = None,
+        engine: Engine | None = None,
+    ) -> None:
         """Open the graph file. Raises RunError where it is not a graph."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or usable_cpus()
-        # A thread that spins between two operations takes its core from the rest of the run.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # A pattern is kept for each shape of the inputs, and nearly every batch has its own.
-        options.enable_mem_pattern = False
-
-        said = io.StringIO()  # preload_dlls prints what it cannot load
-        providers: list[Any] = [CPU]
+        ways: dict[str, Callable[[], Any]] = {}
+        if gpu is not None and engine:
+            ways["TensorRT"] = functools.partial(_on_tensorrt, graph, gpu, engine)
         if gpu is not None:
-            with contextlib.redirect_stdout(said):
-                onnxruntime.preload_dlls()
-            providers.insert(0, (CUDA, {"device_id": gpu}))
-        try:
-            session = onnxruntime.InferenceSession(graph, options, providers=providers)
-        except Exception as error:
-            raise RunError(
-                f"the graph {graph} cannot be opened: {error}",
-                hint="remove it, and it is made again",
-            ) from error
-        runs_on = session.get_providers()[0]
-        self.why = ""
-        if gpu is not None and runs_on != CUDA:
-            self.why = " ".join(said.getvalue().split()) or "onnxruntime could not start CUDA"
-        self._session = session
-        self.provider = runs_on.removesuffix("ExecutionProvider")
-        self.ports = Graph(_ports(session.get_inputs()), _ports(session.get_outputs()))
-        self._inputs = frozenset(port.name for port in self.ports.inputs)
+            ways["CUDA"] = functools.partial(_on_cuda, graph, gpu)
+        ways["CPU"] = functools.partial(_on_cpu, graph, threads)
+        whys: list[str] = []
+        for provider, opening in ways.items():
+            try:
+                self._session = opening()
+            except Unavailable as why:
+                whys.append(str(why))
+            else:
+                self.provider = provider
+                break
+        if gpu is not None and not engine and tensorrt.asked():
+            whys.append("TensorRT is for models of texts and pictures that synthc exports")
+        self.why = "; ".join(dict.fromkeys(whys))
+        self.device: Device = "CPU" if self.provider == "CPU" else "GPU"
+        self.as_wanted = (self.device == "GPU") == (gpu is not None)
+        self.ports = Graph(_ports(self._session.get_inputs()), _ports(self._session.get_outputs()))
 
     def run(self, arrays: Arrays, output: str | None = None) -> np.ndarray:
         """An output, the first where none is named; inputs that the graph does not take are left out."""
-        taken = {name: array for name, array in arrays.items() if name in self._inputs}
-        return np.asarray(self._session.run([output] if output else None, taken)[0])
+        return _run(self._session, arrays, output)
+
+
+def _run(session: Any, arrays: Arrays, output: str | None = None) -> np.ndarray:
+    names = {item.name for item in session.get_inputs()}
+    taken = {name: array for name, array in arrays.items() if name in names}
+    return np.asarray(session.run([output] if output else None, taken)[0])
+
+
+def _on_cpu(graph: Path, threads: int | None) -> Any:
+    """A session on the processor. Raises RunError."""
+    try:
+        return _opened(graph, ["CPUExecutionProvider"], threads=threads)
+    except Exception as error:
+        raise RunError(
+            f"the graph {graph} cannot be opened: {error}",
+            hint="remove it, and it is made again",
+        ) from error
+
+
+def _on_cuda(graph: Path, gpu: int) -> Any:
+    """A session on CUDA. Raises Unavailable."""
+    missing = _preload()
+    try:
+        session = _opened(graph, [(CUDA, {"device_id": gpu}), "CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - onnxruntime raises its own, of many kinds
+        raise Unavailable(f"CUDA: {_said(str(error))}") from None
+    # Where it does not start, onnxruntime goes on without it.
+    if session.get_providers()[0] != CUDA:
+        raise Unavailable(missing or "onnxruntime could not start CUDA")
+    return session
+
+
+def _on_tensorrt(graph: Path, gpu: int, engine: Engine) -> Any:
+    """A session on TensorRT alone, whose outputs are those of CUDA. Raises Unavailable."""
+    _preload()
+    version = tensorrt.version()
+    cuda = _on_cuda(graph, gpu)
+    told = tensorrt.options(engine, gpu, version)
+    try:
+        session = _opened(graph, [(tensorrt.PROVIDER, told)], whole=True)
+        cosines = [
+            tensorrt.least_cosine(_run(session, sample), _run(cuda, sample))
+            for sample in engine.samples
+        ]
+    except Exception as error:  # noqa: BLE001 - onnxruntime raises its own, of many kinds
+        raise Unavailable(f"TensorRT does not run this graph: {_said(str(error))}") from None
+    if not min(cosines) >= tensorrt.LEAST_COSINE:  # a NaN is not either
+        raise Unavailable(f"TensorRT gives other vectors than CUDA: cosine {min(cosines):.4f}")
+    return session
+
+
+def _preload() -> str:
+    """Load what NVIDIA's packages bring, as onnxruntime does, and what it says that it cannot load."""
+    import onnxruntime
+
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        onnxruntime.preload_dlls()
+    return _said(said.getvalue())
+
+
+def _opened(
+    graph: Path, providers: Sequence[Any], *, threads: int | None = None, whole: bool = False
+) -> Any:
+    """An InferenceSession; `whole` says that the first of the providers must run all of the graph."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or usable_cpus()
+    # A thread that spins between two operations takes its core from the rest of the run.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A pattern is kept for each shape of the inputs, and nearly every batch has its own.
+    options.enable_mem_pattern = False
+    if whole:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    # Else what fails on a GPU, now or in a batch, goes on elsewhere and nobody is told.
+    return onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
+
+
+def _said(text: str) -> str:
+    return " ".join(text.split())[:300]
 
 
 def _ports(items: Sequence[Any]) -> tuple[Port, ...]:

@@ -21,7 +21,7 @@ FRAMES_TOGETHER = 2
 """Frames of a spectrogram that the encoder's convolutions make one frame of."""
 
 # Recordings a batch: each is as long as the model takes.
-BUDGET = {"CPU": 1.0, "CUDA": 16.0}
+BUDGET = {"CPU": 1.0, "GPU": 16.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

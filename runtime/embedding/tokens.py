@@ -7,6 +7,7 @@ passages ──distinct──▶ texts ──tokenise, pack──▶ batches ─
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,11 @@ from tokenizers import Encoding
 from synthc.runtime.embedding.export import Graph
 from synthc.runtime.embedding.passages import Passage, told
 from synthc.runtime.embedding.pipeline import (
+    AHEAD,
     BATCH_TOKENS,
     CHARACTERS_PER_TOKEN,
     NOT_FINITE,
+    engine_of,
     inputs_of,
     is_truncated,
     open_graph,
@@ -29,8 +32,9 @@ from synthc.runtime.embedding.pipeline import (
     pad,
 )
 from synthc.runtime.embedding.session import Gpu, Runs, Sessions
+from synthc.runtime.embedding.tensorrt import Engine
 from synthc.runtime.errors import RowFailed
-from synthc.runtime.model_cache import Progress
+from synthc.runtime.model_cache import Progress, cache_folder
 
 TEXTS = 128
 """Texts at a time: 256 vectors of 384 dimensions for each of them are 50 MB."""
@@ -75,20 +79,27 @@ class TokenEmbedder:
         threads: int | None = None,
         gpus: Sequence[Gpu] | None = None,
         session: Runs | None = None,
+        engine: Engine | None = None,
     ) -> None:
         """Open a graph, unless it is open as `session`.
 
         `normalize` gives each part's vector unit length, after its tokens were averaged; `max_tokens`
-        (None: the model's own) counts the special tokens too; `threads` and `gpus` are as in Sessions.
+        (None: the model's own) counts the special tokens too; `threads`, `gpus` and `engine` are as in
+        Sessions.
         """
         self.dimensions = graph.dimensions
         self.max_tokens = max_tokens or graph.max_tokens
         self.limit = f"{self.max_tokens} tokens"
         self.truncated = 0
         self._normalize = normalize
-        self._sessions = session or Sessions(graph.path, gpus=gpus, threads=threads)
+        self._sessions = session or Sessions(graph.path, gpus=gpus, threads=threads, engine=engine)
         self.runs_on, self.why_there = self._sessions.told, self._sessions.why
-        self._batch_tokens = batch_tokens or BATCH_TOKENS[self._sessions.provider]
+        self._pack = functools.partial(
+            pack,
+            budget=batch_tokens or BATCH_TOKENS[self._sessions.device],
+            share=self._sessions.count,
+            most=engine.rows if engine else AHEAD,
+        )
         self._pad_id = graph.pad_id
         self._tokenizer = open_tokenizer(
             graph.tokenizer, self.max_tokens, lowercase=graph.lowercase
@@ -109,7 +120,7 @@ class TokenEmbedder:
         self.truncated += sum(one.cut for one in tokens)
         made: dict[Passage, list[dict[str, Any]] | Failed] = {}
         lengths = np.array([len(one.ids) for one in tokens])
-        batches = list(pack(lengths, self._batch_tokens, share=self._sessions.count))
+        batches = list(self._pack(lengths))
         inputs = (
             inputs_of(*pad([tokens[row].ids for row in rows], self._pad_id)) for rows in batches
         )
@@ -237,6 +248,7 @@ def open_token_embedder(
     progress: Progress | None = None,
 ) -> TokenEmbedder:
     """The embedder of the parts of texts, as `open_embedder` opens that of texts. Raises RunError."""
+    cache = cache or cache_folder()
     graph = open_graph(
         reference,
         base=base,
@@ -248,4 +260,9 @@ def open_token_embedder(
         cache=cache,
         progress=progress,
     )
-    return TokenEmbedder(graph, normalize=bool(normalize), max_tokens=max_tokens)
+    return TokenEmbedder(
+        graph,
+        normalize=bool(normalize),
+        max_tokens=max_tokens,
+        engine=engine_of(graph, max_tokens, cache=cache, progress=progress),
+    )

@@ -19,7 +19,7 @@ LONGEST_S = 30.0
 with the square of its length."""
 
 # Seconds a batch.
-BUDGET = {"CPU": LONGEST_S, "CUDA": 16 * LONGEST_S}
+BUDGET = {"CPU": LONGEST_S, "GPU": 16 * LONGEST_S}
 
 _KIND = "feature_extractor_type"
 _BLOCK = 1 << 18  # samples, of all channels, that are read at a time

