@@ -144,8 +144,19 @@ class Session:
         self.ports = Graph(_ports(self._session.get_inputs()), _ports(self._session.get_outputs()))
 
     def run(self, arrays: Arrays, output: str | None = None) -> np.ndarray:
-        """An output, the first where none is named; inputs that the graph does not take are left out."""
-        return _run(self._session, arrays, output)
+        """An output, the first where none is named; inputs that the graph does not take are left out.
+
+        Raises RunError where a GPU fails: its memory may be full.
+        """
+        try:
+            return _run(self._session, arrays, output)
+        except Exception as error:
+            if self.device == "CPU":
+                raise
+            raise RunError(
+                f"the graph fails on {self.provider}: {_said(str(error))}",
+                hint='where others use the GPU wait for it, or take the processor: `CUDA_VISIBLE_DEVICES=""`',
+            ) from error
 
 
 def _run(session: Any, arrays: Arrays, output: str | None = None) -> np.ndarray:

@@ -28,6 +28,7 @@ from synthc.runtime.embedding.pipeline import (
 from synthc.runtime.embedding.session import Session, Sessions, count_gpus, usable_gpus
 from synthc.runtime.embedding.tensorrt import Engine
 from synthc.runtime.embedding.tokens import TokenEmbedder
+from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import cache_folder
 from tests.runtime.test_tokens import TEXTS
 
@@ -104,6 +105,15 @@ def test_a_batch_that_fails_is_raised_and_the_others_go_on(doubling: Path):
     with pytest.raises(Exception, match="Unexpected input data type"):
         list(opened.run([*batches(2), wrong, *batches(2)]))
     assert len(list(opened.run(batches(9)))) == 9
+
+
+def test_a_gpu_that_fails_in_a_batch_stops_the_run_and_says_so(doubling: Path):
+    opened = Session(doubling)
+    opened.device, opened.provider = "GPU", "CUDA"
+    wrong = {"input_ids": np.zeros((1, 1), np.float32)}
+    with pytest.raises(RunError, match=r"the graph fails on CUDA: .*Unexpected input") as failed:
+        opened.run(wrong)
+    assert "CUDA_VISIBLE_DEVICES" in (failed.value.hint or "")
 
 
 def test_several_sessions_make_the_same_vectors():
