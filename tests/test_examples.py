@@ -320,6 +320,13 @@ def test_measured_flowers_are_near_those_of_their_species(folder: Path, synthc: 
     shares = dict(rows(folder / "iris.duckdb", "SELECT species, share FROM agreement"))
     assert set(shares) == {"setosa", "versicolor", "virginica"}
     assert min(shares.values()) > 0.7  # by chance it would be a third
+    clusters = rows(folder / "iris.duckdb", "FROM clusters")
+    leaders = rows(folder / "iris.duckdb", "SELECT id FROM leaders")
+    assert {leader for leader, *_ in clusters} == {leader for (leader,) in leaders}
+    assert 5 < len(clusters) < 30
+    assert [flowers for _, flowers, *_ in clusters] == [sum(of) for _, _, *of in clusters]
+    assert sum(flowers for _, flowers, *_ in clusters) == 148
+    assert sum(max(of) for _, _, *of in clusters) / 148 > 0.7  # all in one, it would be a third
 
 
 # With the real model
