@@ -139,6 +139,8 @@ class Store:
             # What is not checkpointed lives in memory. More often would stall commits more often.
             self._connection.execute("SET wal_autocheckpoint = '8MB'")
             self._connection.execute("SET write_buffer_row_group_count = 1")
+            # Pieces that are not full stay so: to join them takes them all into memory once more.
+            self._connection.execute("SET max_vacuum_tasks = 0")
             with contextlib.suppress(duckdb.InvalidInputException):  # a notebook that can show none
                 self._connection.execute("SET enable_progress_bar = false")
             self._connection.execute(
@@ -165,6 +167,9 @@ class Store:
 
         Where there is no room for that, it stays in the log beside the file: nothing is lost.
         """
+        with contextlib.suppress(duckdb.Error):
+            # A few are joined now: many small runs would leave many small pieces.
+            self._connection.execute("SET max_vacuum_tasks = 1")
         with contextlib.suppress(duckdb.Error):
             self._connection.close()
         with contextlib.suppress(OSError):  # DuckDB leaves it, empty, where a run was killed
@@ -261,11 +266,8 @@ class Store:
         if not now and self._unsettled < _SETTLE_BYTES:
             return
         self._unsettled = 0
-        # Pieces that are not full stay so: to join them takes all that is staged into memory once more.
-        self._connection.execute("SET max_vacuum_tasks = 0")
         with contextlib.suppress(duckdb.TransactionException):  # it is being read: another time
             self._connection.execute(f"CHECKPOINT {STAGING}")
-        self._connection.execute("RESET max_vacuum_tasks")
         self._leave_memory()
 
     def _leave_memory(self) -> None:

@@ -267,6 +267,17 @@ def digest(number: int) -> bytes:
     return number.to_bytes(16, "big")
 
 
+def test_many_small_runs_do_not_leave_many_small_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "x.duckdb"
+    for run in range(20):
+        store = Store(path)
+        store.append("synth.calls", CALL_COLUMNS, [msgspec.structs.astuple(call(run))])
+        store.close()
+    with connect(path) as connection:
+        query = "SELECT count(DISTINCT row_group_id), max(count) FROM pragma_storage_info('synth.calls')"
+        assert connection.execute(query).fetchone() == (1, 20)
+
+
 def test_commits_at_the_same_time_do_not_meet(tmp_path: Path) -> None:
     async def check() -> None:
         async with Journal(Store(tmp_path / "x.duckdb")) as journal:
