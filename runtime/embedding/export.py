@@ -295,24 +295,30 @@ def _written_to(cache: Path) -> Iterator[None]:
         ) from error
 
 
+def make(model: Path, wanted: Mapping[str, Any], folder: Path) -> None:
+    """Make the graph, its tokenizer and card.json in `folder`, in this process, which imports torch.
+
+    Raises RunError where the model cannot be used.
+    """
+    asked = dict(wanted)
+    kind, precision = asked.pop("input"), asked.pop("precision")
+    if kind == "text":
+        from synthc.runtime.embedding.torch_graph import export
+
+        export(read_text_model(model, **asked), folder, precision=precision)
+    else:
+        from synthc.runtime.embedding.media_files import read_media_model
+        from synthc.runtime.embedding.media_graph import export_media
+
+        export_media(read_media_model(model, kind, **asked), folder, precision=precision)
+
+
 def _main(model: str, wanted: str, folder: str) -> int:
     """The export's own process: a reason on standard output, what libraries print on the other."""
     reason = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    asked = json.loads(wanted)
-    kind, precision = asked.pop("input"), asked.pop("precision")
     try:
-        if kind == "text":
-            from synthc.runtime.embedding.torch_graph import export
-
-            export(read_text_model(Path(model), **asked), Path(folder), precision=precision)
-        else:
-            from synthc.runtime.embedding.media_files import read_media_model
-            from synthc.runtime.embedding.media_graph import export_media
-
-            export_media(
-                read_media_model(Path(model), kind, **asked), Path(folder), precision=precision
-            )
+        make(Path(model), json.loads(wanted), Path(folder))
     except RunError as error:
         print(error.message, file=reason, flush=True)
         return REFUSED

