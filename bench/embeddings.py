@@ -154,7 +154,8 @@ def speed(bench: Bench) -> Iterator[Result]:
     with tempfile.TemporaryDirectory(dir=bench.folder) as made:
         for file in folder.glob("*.json"):
             shutil.copy(file, made)
-        shutil.copy(graph, made)
+        for file in graph.parent.glob(f"{graph.name}*"):  # its weights lie beside it
+            shutil.copy(file, made)
         # fastembed cuts where the tokenizer says, the others where sentence-transformers does.
         told = Path(made) / "tokenizer_config.json"
         cut = json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"]
