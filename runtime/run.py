@@ -165,7 +165,7 @@ async def _run(plan_: plan.Plan, options: Options, report: Report, note: Note) -
         pace=options.pace,
         budget=budget,
     )
-    report.backends = models.counts
+    report.backends = {name: model.counts for name, model in models.asked.items()}
     reads = [table.source for table in plan_.tables if isinstance(table.source, plan.Read)]
     files = {read.path: files_of(read, options.base) for read in reads}
     lines = lines_of(plan_, options.base)
