@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+LAUNCH = Path(__file__).with_name("launch.py")
 PATIENCE_S = 1_800.0
 """What hangs for so long is killed, and was not measured."""
 
@@ -33,8 +34,7 @@ class Failed(Exception):
 class Measured:
     """A process that ended well: seconds of wall and of CPU, its peak of resident memory in bytes.
 
-    The peak is never less than that of the process that started it. `started_at` is in seconds of
-    time.time().
+    `started_at` is in seconds of time.time().
     """
 
     wall_s: float
@@ -51,27 +51,39 @@ def measured(
 
     Raises Failed where it exits with another status than 0.
     """
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        started_at, started = time.time(), time.perf_counter()
-        around = {name: value for name, value in os.environ.items() if name != _NO_BYTECODE}
+    around = {name: value for name, value in os.environ.items() if name != _NO_BYTECODE}
+    with (
+        tempfile.TemporaryFile("w+") as out,
+        tempfile.TemporaryFile("w+") as err,
+        tempfile.NamedTemporaryFile("r") as told,
+    ):
         process = subprocess.Popen(
-            command, cwd=folder, env={**around, **(env or {})}, stdout=out, stderr=err
+            [sys.executable, "-I", "-S", LAUNCH, told.name, *command],
+            cwd=folder,
+            env={**around, **(env or {})},
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
         )
-        patience = threading.Timer(PATIENCE_S, process.kill)
+        patience = threading.Timer(PATIENCE_S, os.killpg, (process.pid, signal.SIGKILL))
         patience.start()
-        _, status, used = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - started
-        patience.cancel()
-        process.returncode = os.waitstatus_to_exitcode(status)  # it was waited for here
+        try:
+            process.wait()
+        except BaseException:  # Ctrl-C goes to our own group alone
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        finally:
+            patience.cancel()
         out.seek(0)
         err.seek(0)
-        if process.returncode:
+        took = json.loads(told.read() or "{}")
+        status = os.waitstatus_to_exitcode(took["status"]) if took else process.returncode
+        if status:
             shown = " ".join(map(str, command))
-            raise Failed(f"{shown}: exit status {process.returncode}\n{err.read()[-4000:]}")
+            raise Failed(f"{shown}: exit status {status}\n{err.read()[-4000:]}")
         # Linux counts in kibibytes, macOS in bytes.
-        peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        cpu_s = used.ru_utime + used.ru_stime
-        return Measured(wall_s, cpu_s, peak, started_at, out.read())
+        peak = took["peak"] * (1 if sys.platform == "darwin" else 1024)
+        return Measured(took["wall_s"], took["cpu_s"], peak, took["started_at"], out.read())
 
 
 @dataclass(frozen=True, slots=True)

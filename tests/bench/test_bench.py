@@ -7,8 +7,10 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 from bench.http_clients import certificate
-from bench.processes import server
+from bench.processes import Failed, measured, server
 from bench.server import serving
 from bench.workload import LINKS, chain_latencies, chain_spec, write_rows
 from tests.runtime.helpers import made
@@ -40,6 +42,15 @@ def test_a_line_is_measured_shown_and_written(tmp_path: Path) -> None:
     assert resume["met"] == (resume["value"] <= 3)
     assert found["machine"]["packages"]["duckdb"] in ran.stdout
     assert "run again, no request" in ran.stdout
+
+
+def test_the_memory_of_who_measures_is_not_counted(tmp_path: Path) -> None:
+    held = bytearray(b"x" * 100_000_000)
+    assert measured([sys.executable, "-S", "-c", "pass"], tmp_path).peak_bytes < len(held)
+    with pytest.raises(Failed, match=r"exit status 3\nwhy"):
+        measured(
+            [sys.executable, "-c", "import sys; print('why', file=sys.stderr); exit(3)"], tmp_path
+        )
 
 
 def test_a_line_that_is_not_there() -> None:
