@@ -15,7 +15,6 @@ from synthc.lsp.analysis import File, analysed, around
 from synthc.lsp.completion import completions
 from synthc.lsp.diagnostics import edited
 from synthc.lsp.hover import hover
-from synthc.lsp.server import AFTER_KEYS
 from synthc.lsp.text import position
 
 LENGTH = 2_000
@@ -27,6 +26,8 @@ def edits(bench: Bench) -> Iterator[Result]:
 
     The medians of some edits, without the pipe between the editor and the server.
     """
+    from synthc.lsp.server import AFTER_KEYS  # the `lsp` extra is needed for this line only
+
     for what, block, before, after, mark in (
         ("tasks", TASKS, "Which desk is it for?", "Which desk, {{ ticke }}?", "{{ ticket"),
         ("SQL", SQL, "place <= 3", "plce <= 3", "total < 1e6"),
