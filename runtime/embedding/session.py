@@ -203,6 +203,8 @@ def _on_tensorrt(graph: Path, gpu: int, engine: Engine) -> Any:
         ]
     except Exception as error:  # noqa: BLE001 - onnxruntime raises its own, of many kinds
         raise Unavailable(f"TensorRT does not run this graph: {_said(str(error))}") from None
+    if session.get_providers()[0] != tensorrt.PROVIDER:
+        raise Unavailable("onnxruntime could not start TensorRT")
     if not min(cosines) >= tensorrt.LEAST_COSINE:  # a NaN is not either
         raise Unavailable(f"TensorRT gives other vectors than CUDA: cosine {min(cosines):.4f}")
     return session
@@ -232,8 +234,10 @@ def _opened(
     options.enable_mem_pattern = False
     if whole:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    # Else what fails on a GPU, now or in a batch, goes on elsewhere and nobody is told.
-    return onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
+    # What fails on a GPU, now or in a batch, would go on elsewhere, and nobody would be told.
+    session = onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
+    session.disable_fallback()  # older releases do not know the argument
+    return session
 
 
 def _said(text: str) -> str:

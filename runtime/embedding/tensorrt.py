@@ -24,7 +24,7 @@ from synthc.runtime.model_cache import Progress
 PROVIDER = "TensorrtExecutionProvider"
 ASKED_BY = "SYNTHC_TENSORRT"
 
-# What onnxruntime is built for, from 1.20 on.
+# What onnxruntime is built for, from 1.19 on.
 LIBRARY = "nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10"
 
 # Of its vectors and CUDA's: both round products to 10 bits, in other orders.
